@@ -1,0 +1,112 @@
+// Package ingest translates API objects into the gateway's IR and into the
+// statuses that their authors read. It decides what is accepted, with the
+// Gateway API's reasons; it reads nothing but its arguments, keeps nothing,
+// and gives the same output for the same objects in any order.
+package ingest
+
+import (
+	"net/netip"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/porchlight-lb/porchlight/api/v1beta1"
+	"github.com/porchlight-lb/porchlight/gateway/ir"
+)
+
+// Input is everything that translation depends on. Objects may be in any
+// order and are not changed. Objects that no GatewayClass of ours concerns are
+// ignored, so the caller need not filter.
+type Input struct {
+	// Namespace is that of the installation, where EnvoyFleets live.
+	Namespace string
+
+	Fleets          []*v1beta1.EnvoyFleet
+	GatewayClasses  []*gwv1.GatewayClass
+	Gateways        []*gwv1.Gateway
+	HTTPRoutes      []*gwv1.HTTPRoute
+	ReferenceGrants []*gwv1.ReferenceGrant
+	Namespaces      []*corev1.Namespace
+	Services        []*corev1.Service
+	Secrets         []*corev1.Secret
+
+	// Facts about each Gateway that the shell has learnt, by the Gateway's
+	// name. A Gateway without an entry has no address and no ports yet.
+	Facts map[types.NamespacedName]Facts
+}
+
+// Facts are what the shell knows of one Gateway's infrastructure.
+type Facts struct {
+	// Addresses that the Gateway's Service has been given.
+	Addresses []netip.Addr
+	// AddressRefused says that the addresses the Gateway asks for cannot be
+	// given, in words for a person; empty while nothing is refused.
+	AddressRefused string
+	// FleetPorts maps a listener's port to the port that the fleet's Envoys
+	// bind for it. A port without an entry is not served yet.
+	FleetPorts map[int32]int32
+	// Programmed says of a listener's port that the fleet's Envoys have
+	// acknowledged its listener.
+	Programmed map[int32]bool
+}
+
+// Output is what follows from an Input. Slices are sorted by name.
+type Output struct {
+	// Fleets by the name of their EnvoyFleet; there is one for each EnvoyFleet
+	// that an accepted GatewayClass refers to, also where it serves nothing.
+	Fleets map[types.NamespacedName]*ir.Fleet
+	// Gateways of ours, and the infrastructure each of them wants.
+	Gateways []GatewayPlan
+
+	GatewayClassStatuses []GatewayClassStatus
+	GatewayStatuses      []GatewayStatus
+	HTTPRouteStatuses    []HTTPRouteStatus
+}
+
+// GatewayPlan is the infrastructure that a Gateway wants: the Service that
+// the shell makes for it.
+type GatewayPlan struct {
+	Name types.NamespacedName `json:"name"`
+	// Fleet is the EnvoyFleet that serves the Gateway.
+	Fleet types.NamespacedName `json:"fleet"`
+	// Ports that the Service should have, sorted. None: the Gateway is not
+	// accepted, or has no valid listener, and wants no Service.
+	Ports []PlanPort `json:"ports,omitempty"`
+	// Addresses asked for, to be passed on to the Service; empty for any.
+	Addresses []netip.Addr `json:"addresses,omitempty"`
+	// Labels and Annotations of spec.infrastructure, to be put on everything
+	// made for the Gateway.
+	Labels      map[string]string `json:"labels,omitempty"`
+	Annotations map[string]string `json:"annotations,omitempty"`
+}
+
+// PlanPort is a port of a Gateway's Service.
+type PlanPort struct {
+	Port     int32       `json:"port"`
+	Protocol ir.Protocol `json:"protocol"`
+}
+
+// The statuses below are whole as the spec wants them but for each
+// condition's LastTransitionTime, which the shell sets when it writes, since
+// only it knows what was written before.
+
+// GatewayClassStatus is the status of a GatewayClass of ours.
+type GatewayClassStatus struct {
+	Name   string                  `json:"name"`
+	Status gwv1.GatewayClassStatus `json:"status"`
+}
+
+// GatewayStatus is the status of a Gateway of ours.
+type GatewayStatus struct {
+	Name   types.NamespacedName `json:"name"`
+	Status gwv1.GatewayStatus   `json:"status"`
+}
+
+// HTTPRouteStatus is our part of the status of an HTTPRoute: one entry for
+// each parentRef to a Gateway of ours. A route that we wrote a status for and
+// that is not in Output has no entries of ours any more.
+type HTTPRouteStatus struct {
+	Name    types.NamespacedName     `json:"name"`
+	Parents []gwv1.RouteParentStatus `json:"parents"`
+}

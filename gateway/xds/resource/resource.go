@@ -1,0 +1,128 @@
+// Package resource holds what a fleet of Envoys is given: named, versioned
+// xDS resources, and sets of them. It is the contract between translation,
+// which makes resources, and the xDS server, which sends them.
+package resource
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+)
+
+// Type is the type URL of a resource.
+type Type string
+
+// The types that are served.
+const (
+	Cluster  Type = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
+	Endpoint Type = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
+	Listener Type = "type.googleapis.com/envoy.config.listener.v3.Listener"
+	Route    Type = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
+	Secret   Type = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
+)
+
+// Types are all of them in the order in which a new Envoy needs them: what is
+// named before what names it.
+var Types = [...]Type{Secret, Cluster, Endpoint, Listener, Route}
+
+// Key identifies a resource within a fleet.
+type Key struct {
+	Type Type
+	Name string
+}
+
+// Compare orders keys by type, in the order of Types, then by name.
+func (k Key) Compare(o Key) int {
+	if k.Type != o.Type {
+		return slices.Index(Types[:], k.Type) - slices.Index(Types[:], o.Type)
+	}
+	return strings.Compare(k.Name, o.Name)
+}
+
+// Resource is one resource in one version. It is immutable.
+type Resource struct {
+	Key
+	// Version is a hash of Body in hex: equal content has an equal version,
+	// whoever made it and whenever.
+	Version string
+	// Body is the marshalled message.
+	Body *anypb.Any
+}
+
+// New wraps a message. Map fields are marshalled in a fixed order.
+//
+// It panics where m cannot be marshalled, which only a string that is not
+// UTF-8 can bring about; translation takes none from outside, since the API
+// server stores none.
+func New(t Type, name string, m proto.Message) Resource {
+	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
+	if err != nil {
+		panic(fmt.Sprintf("marshal %s %q: %v", t, name, err))
+	}
+	sum := sha256.Sum256(b)
+	return Resource{
+		Key:     Key{Type: t, Name: name},
+		Version: hex.EncodeToString(sum[:12]),
+		Body:    &anypb.Any{TypeUrl: string(t), Value: b},
+	}
+}
+
+// Set is the resources of one fleet, by type, then by name.
+type Set map[Type]map[string]Resource
+
+// Put adds r, or replaces the resource with its key.
+func (s Set) Put(r Resource) {
+	m := s[r.Type]
+	if m == nil {
+		m = map[string]Resource{}
+		s[r.Type] = m
+	}
+	m[r.Name] = r
+}
+
+// Get returns the resource with the key, and whether there is one.
+func (s Set) Get(k Key) (Resource, bool) {
+	r, ok := s[k.Type][k.Name]
+	return r, ok
+}
+
+// Sorted returns the resources of a type by name.
+func (s Set) Sorted(t Type) []Resource {
+	out := make([]Resource, 0, len(s[t]))
+	for _, r := range s[t] {
+		out = append(out, r)
+	}
+	slices.SortFunc(out, func(a, b Resource) int { return a.Compare(b.Key) })
+	return out
+}
+
+// All returns every resource in the order of Key.Compare.
+func (s Set) All() []Resource {
+	var out []Resource
+	for _, t := range Types {
+		out = append(out, s.Sorted(t)...)
+	}
+	return out
+}
+
+// Diff returns what to send to one that has the old set and should have the
+// new one: resources that are new or have another version, and the keys of
+// those that are no more. Both in the order of Key.Compare.
+func Diff(old, new Set) (changed []Resource, removed []Key) {
+	for _, r := range new.All() {
+		if o, ok := old.Get(r.Key); !ok || o.Version != r.Version {
+			changed = append(changed, r)
+		}
+	}
+	for _, r := range old.All() {
+		if _, ok := new.Get(r.Key); !ok {
+			removed = append(removed, r.Key)
+		}
+	}
+	return changed, removed
+}

@@ -1,0 +1,30 @@
+package xds
+
+import (
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/porchlight-lb/porchlight/gateway/ir"
+	"github.com/porchlight-lb/porchlight/gateway/xds/resource"
+)
+
+// SecretName is the name under which an Envoy asks for a certificate.
+func SecretName(n types.NamespacedName) string { return n.String() }
+
+// Secret returns the Envoy secret with a key pair. Its Body holds the private
+// key: it is sent to the fleet that uses the certificate and shown to nobody.
+func Secret(c ir.Certificate) resource.Resource {
+	name := SecretName(c.Name)
+	return resource.New(resource.Secret, name, &tlsv3.Secret{
+		Name: name,
+		Type: &tlsv3.Secret_TlsCertificate{TlsCertificate: &tlsv3.TlsCertificate{
+			CertificateChain: inline(c.Chain),
+			PrivateKey:       inline(c.Key),
+		}},
+	})
+}
+
+func inline(b []byte) *corev3.DataSource {
+	return &corev3.DataSource{Specifier: &corev3.DataSource_InlineBytes{InlineBytes: b}}
+}
