@@ -1,0 +1,199 @@
+package ingest
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/porchlight-lb/porchlight/gateway/ir"
+)
+
+// gateway is a Gateway of ours and what is decided about it.
+type gateway struct {
+	obj       *gwv1.Gateway
+	name      types.NamespacedName
+	class     *class
+	accepted  verdict
+	addresses []netip.Addr
+	listeners []*listener
+	facts     Facts
+}
+
+func newGateway(x *index, c *class, obj *gwv1.Gateway) *gateway {
+	g := &gateway{obj: obj, name: nameOf(obj), class: c, facts: x.facts[nameOf(obj)]}
+	for i := range obj.Spec.Listeners {
+		g.listeners = append(g.listeners, newListener(x, obj, &obj.Spec.Listeners[i]))
+	}
+	findConflicts(g.listeners)
+	g.addresses, g.accepted = g.accept()
+	return g
+}
+
+// accept decides whether the Gateway as a whole can be served, and which
+// addresses it asks for.
+func (g *gateway) accept() ([]netip.Addr, verdict) {
+	if !g.class.accepted.ok {
+		return nil, no(gwv1.GatewayReasonInvalidParameters,
+			fmt.Sprintf("GatewayClass %s is not accepted: %s", g.class.obj.Name, g.class.accepted.message))
+	}
+	if i := g.obj.Spec.Infrastructure; i != nil && i.ParametersRef != nil {
+		return nil, no(gwv1.GatewayReasonInvalidParameters,
+			fmt.Sprintf("infrastructure.parametersRef names a %s of group %q; no kind is supported.", i.ParametersRef.Kind, i.ParametersRef.Group))
+	}
+	var asked []netip.Addr
+	for _, a := range g.obj.Spec.Addresses {
+		if a.Type != nil && *a.Type != gwv1.IPAddressType {
+			return nil, no(gwv1.GatewayReasonUnsupportedAddress,
+				fmt.Sprintf("Addresses of type %s are not supported; those of type %s are.", *a.Type, gwv1.IPAddressType))
+		}
+		if a.Value == "" {
+			continue
+		}
+		addr, err := netip.ParseAddr(a.Value)
+		if err != nil {
+			return nil, no(gwv1.GatewayReasonUnsupportedAddress, fmt.Sprintf("%q is not an IP address.", a.Value))
+		}
+		asked = append(asked, addr)
+	}
+
+	var invalid []string
+	for _, l := range g.listeners {
+		if !l.accepted.ok {
+			invalid = append(invalid, string(l.spec.Name))
+		}
+	}
+	switch {
+	case len(invalid) == 0:
+		return asked, yes(gwv1.GatewayReasonAccepted, "The Gateway is accepted.")
+	case len(invalid) == len(g.listeners):
+		return asked, no(gwv1.GatewayReasonListenersNotValid, "No listener is accepted.")
+	default:
+		return asked, yes(gwv1.GatewayReasonListenersNotValid,
+			fmt.Sprintf("Listeners that are not accepted: %s.", strings.Join(invalid, ", ")))
+	}
+}
+
+// onPort returns the accepted listeners of a port, which all have the same
+// protocol and different hostnames.
+func (g *gateway) onPort(port int32) []*listener {
+	var out []*listener
+	for _, l := range g.listeners {
+		if l.accepted.ok && l.spec.Port == port {
+			out = append(out, l)
+		}
+	}
+	return out
+}
+
+// ports returns the ports of the accepted listeners, sorted.
+func (g *gateway) ports() []PlanPort {
+	if !g.accepted.ok {
+		return nil
+	}
+	var out []PlanPort
+	for _, l := range g.listeners {
+		if p := (PlanPort{l.spec.Port, l.protocol()}); l.accepted.ok && !slices.Contains(out, p) {
+			out = append(out, p)
+		}
+	}
+	slices.SortFunc(out, func(a, b PlanPort) int { return int(a.Port) - int(b.Port) })
+	return out
+}
+
+func (g *gateway) plan() GatewayPlan {
+	p := GatewayPlan{Name: g.name, Fleet: g.class.fleet, Ports: g.ports(), Addresses: g.addresses}
+	p.Labels = map[string]string{gwv1.GatewayNameLabelKey: g.name.Name}
+	if i := g.obj.Spec.Infrastructure; i != nil {
+		for k, v := range i.Labels {
+			p.Labels[string(k)] = string(v)
+		}
+		p.Annotations = make(map[string]string, len(i.Annotations))
+		for k, v := range i.Annotations {
+			p.Annotations[string(k)] = string(v)
+		}
+	}
+	return p
+}
+
+// programmed decides whether the Gateway serves what it should.
+func (g *gateway) programmed() verdict {
+	servable, waiting := false, []string(nil)
+	for _, l := range g.listeners {
+		if !l.servable() {
+			continue
+		}
+		servable = true
+		if !g.facts.Programmed[l.spec.Port] {
+			waiting = append(waiting, string(l.spec.Name))
+		}
+	}
+	switch {
+	case !g.accepted.ok:
+		return no(gwv1.GatewayReasonInvalid, "The Gateway is not accepted.")
+	case !servable:
+		return no(gwv1.GatewayReasonInvalid, "No listener can be served.")
+	case g.facts.AddressRefused != "":
+		return no(gwv1.GatewayReasonAddressNotUsable, g.facts.AddressRefused)
+	case len(g.facts.Addresses) == 0:
+		return no(gwv1.GatewayReasonAddressNotAssigned, "The Gateway's Service has no address yet.")
+	case len(waiting) > 0:
+		return no(gwv1.GatewayReasonPending,
+			fmt.Sprintf("The Envoys have not acknowledged these listeners yet: %s.", strings.Join(waiting, ", ")))
+	default:
+		return yes(gwv1.GatewayReasonProgrammed, "The Gateway has an address and the Envoys have acknowledged its listeners.")
+	}
+}
+
+func (g *gateway) resolved() verdict {
+	for _, l := range g.listeners {
+		if !l.resolved.ok {
+			return no(gwv1.GatewayReasonListenersNotResolved, fmt.Sprintf("Listener %s: %s", l.spec.Name, l.resolved.message))
+		}
+	}
+	return yes(gwv1.GatewayReasonResolvedRefs, "All references are resolved.")
+}
+
+func (g *gateway) status() GatewayStatus {
+	generation := g.obj.Generation
+	s := GatewayStatus{Name: g.name, Status: gwv1.GatewayStatus{
+		Conditions: []metav1.Condition{
+			condition(gwv1.GatewayConditionAccepted, g.accepted, generation),
+			condition(gwv1.GatewayConditionProgrammed, g.programmed(), generation),
+			condition(gwv1.GatewayConditionResolvedRefs, g.resolved(), generation),
+		},
+	}}
+	if g.accepted.ok {
+		for _, a := range g.facts.Addresses {
+			s.Status.Addresses = append(s.Status.Addresses,
+				gwv1.GatewayStatusAddress{Type: ptr(gwv1.IPAddressType), Value: a.String()})
+		}
+	}
+	for _, l := range g.listeners {
+		s.Status.Listeners = append(s.Status.Listeners,
+			l.status(g.accepted.ok, g.facts.Programmed[l.spec.Port], generation))
+	}
+	return s
+}
+
+// fleetListeners returns the IR of the Gateway's ports that have a fleet port
+// and something to serve.
+func (g *gateway) fleetListeners() []ir.Listener {
+	var out []ir.Listener
+	for _, p := range g.ports() {
+		fleetPort, ok := g.facts.FleetPorts[p.Port]
+		if !ok {
+			continue
+		}
+		l := ir.Listener{Gateway: g.name, Port: p.Port, FleetPort: fleetPort, Protocol: p.Protocol}
+		l.Chains = chains(&l, g.onPort(p.Port))
+		if len(l.Chains) > 0 {
+			out = append(out, l)
+		}
+	}
+	return out
+}
