@@ -39,10 +39,15 @@ type IPAddressPoolList struct {
 // AddressBlock is a CIDR prefix ("10.0.0.0/24", "fd00::/64") or an inclusive
 // range of one family ("10.0.0.10-10.0.0.20").
 //
+// CEL cannot compare addresses. Of IPv4 the last rule makes numbers; an IPv6
+// range that ends before it starts is refused by the controller, as
+// InvalidAddresses.
+//
 // +kubebuilder:validation:MinLength=2
-// +kubebuilder:validation:MaxLength=100
-// +kubebuilder:validation:XValidation:rule="self.contains('-') ? (self.split('-').size() == 2 && isIP(self.split('-')[0].trim()) && isIP(self.split('-')[1].trim())) : isCIDR(self)",message="must be a CIDR prefix such as 10.0.0.0/24 or fd00::/64, or an inclusive range such as 10.0.0.10-10.0.0.20"
-// +kubebuilder:validation:XValidation:rule="!(self.contains('-') && self.split('-').size() == 2 && isIP(self.split('-')[0].trim()) && isIP(self.split('-')[1].trim())) || ip(self.split('-')[0].trim()).family() == ip(self.split('-')[1].trim()).family()",message="both ends of a range must be of one family, IPv4 or IPv6"
+// +kubebuilder:validation:MaxLength=96
+// +kubebuilder:validation:XValidation:rule="self.contains('-') ? isIP(self.substring(0, self.indexOf('-')).trim()) && isIP(self.substring(self.indexOf('-') + 1).trim()) : isCIDR(self)",message="must be a CIDR prefix such as 10.0.0.0/24 or fd00::/64, or an inclusive range such as 10.0.0.10-10.0.0.20"
+// +kubebuilder:validation:XValidation:rule="!self.contains('-') || !isIP(self.substring(0, self.indexOf('-')).trim()) || !isIP(self.substring(self.indexOf('-') + 1).trim()) || ip(self.substring(0, self.indexOf('-')).trim()).family() == ip(self.substring(self.indexOf('-') + 1).trim()).family()",message="both ends of a range must be of one family, IPv4 or IPv6"
+// +kubebuilder:validation:XValidation:rule="!self.contains('-') || !isIP(self.substring(0, self.indexOf('-')).trim()) || !isIP(self.substring(self.indexOf('-') + 1).trim()) || ip(self.substring(0, self.indexOf('-')).trim()).family() != 4 || ip(self.substring(self.indexOf('-') + 1).trim()).family() != 4 || [[self.substring(0, self.indexOf('-')).trim().split('.'), self.substring(self.indexOf('-') + 1).trim().split('.')].map(o, int(o[0]) * 16777216 + int(o[1]) * 65536 + int(o[2]) * 256 + int(o[3]))].all(n, n[0] <= n[1])",message="a range must not end before it starts"
 type AddressBlock string
 
 // IPAddressPoolSpec says which addresses a pool has and who may get them.
