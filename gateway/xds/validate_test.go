@@ -1,0 +1,201 @@
+package xds_test
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	"github.com/rogpeppe/go-internal/txtar"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/porchlight-lb/porchlight/gateway/ingest"
+	"github.com/porchlight-lb/porchlight/gateway/ingest/manifest"
+	"github.com/porchlight-lb/porchlight/gateway/xds"
+	"github.com/porchlight-lb/porchlight/gateway/xds/resource"
+)
+
+// Everything that the golden cases of package ingest lead to is accepted by
+// the real Envoy.
+func TestEnvoyAccepts(t *testing.T) {
+	envoy := findEnvoy(t)
+	const cases = "../ingest/testdata"
+	base, err := os.ReadFile(filepath.Join(cases, "base.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(cases, "*.txtar"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no cases: %v", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
+			t.Parallel()
+			a, err := txtar.ParseFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			objects, err := manifest.Read(bytes.NewReader(slices.Concat(base, []byte("\n---\n"), a.Files[0].Data)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			objects.AssumeFacts()
+			validate(t, envoy, resources(t, objects))
+		})
+	}
+}
+
+// resources are all that the fleets of the case are given.
+func resources(t *testing.T, o *manifest.Objects) resource.Set {
+	set := resource.Set{}
+	for _, f := range ingest.Translate(o.Input).Fleets {
+		for _, r := range xds.Fleet(f) {
+			set.Put(r)
+		}
+		for _, c := range f.Clusters {
+			set.Put(xds.Endpoints(ingest.Endpoints(c, o.EndpointSlices)))
+		}
+		for _, s := range o.Secrets {
+			if c, err := ingest.Certificate(s); err == nil && slices.Contains(f.Certificates, c.Name) {
+				set.Put(xds.Secret(c))
+			}
+		}
+		for _, n := range f.Certificates {
+			if _, ok := set.Get(resource.Key{Type: resource.Secret, Name: xds.SecretName(n)}); !ok {
+				t.Errorf("certificate %s is used and there is no secret for it", n)
+			}
+		}
+	}
+	return set
+}
+
+// findEnvoy returns the path of an Envoy: ENVOY, the one in PATH, or one in the
+// cache. Without one the test fails, since it would show nothing.
+func findEnvoy(t *testing.T) string {
+	if p := os.Getenv("ENVOY"); p != "" {
+		return p
+	}
+	if p, err := exec.LookPath("envoy"); err == nil {
+		return p
+	}
+	if dir, err := os.UserCacheDir(); err == nil {
+		if found, err := filepath.Glob(filepath.Join(dir, "porchlight", "*", "envoy")); err == nil && len(found) > 0 {
+			return found[len(found)-1]
+		}
+	}
+	t.Fatal("no Envoy: run `make envoy`, or set ENVOY to the path of one")
+	return ""
+}
+
+// validate has Envoy load the resources as a static configuration.
+func validate(t *testing.T, envoy string, set resource.Set) {
+	b, err := protojson.Marshal(static(t, set))
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "bootstrap.json")
+	if err := os.WriteFile(file, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(envoy, "--mode", "validate", "--config-path", file, "--log-level", "warning").CombinedOutput()
+	if err != nil {
+		t.Errorf("envoy --mode validate: %v\n%s", err, out)
+		for _, r := range set.All() {
+			if y, err := xds.YAML(r); err == nil {
+				t.Logf("%s %s\n%s", r.Type, r.Name, y)
+			}
+		}
+	}
+}
+
+// static assembles a bootstrap in which what comes over ADS stands where it is
+// referred to: routes in their connection managers, endpoints in their
+// clusters, secrets among the static ones. All else is as it is sent.
+func static(t *testing.T, set resource.Set) *bootstrapv3.Bootstrap {
+	runtime, err := structpb.NewStruct(xds.Runtime)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := &bootstrapv3.Bootstrap{
+		StaticResources: &bootstrapv3.Bootstrap_StaticResources{},
+		LayeredRuntime: &bootstrapv3.LayeredRuntime{Layers: []*bootstrapv3.RuntimeLayer{{
+			Name:           "static",
+			LayerSpecifier: &bootstrapv3.RuntimeLayer_StaticLayer{StaticLayer: runtime},
+		}}},
+	}
+	for _, r := range set.Sorted(resource.Secret) {
+		out.StaticResources.Secrets = append(out.StaticResources.Secrets, unpack(t, r.Body, &tlsv3.Secret{}))
+	}
+	for _, r := range set.Sorted(resource.Cluster) {
+		c := unpack(t, r.Body, &clusterv3.Cluster{})
+		e, ok := set.Get(resource.Key{Type: resource.Endpoint, Name: c.Name})
+		if !ok {
+			t.Errorf("cluster %s has no endpoints", c.Name)
+			continue
+		}
+		c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC}
+		c.EdsClusterConfig = nil
+		c.LoadAssignment = unpack(t, e.Body, &endpointv3.ClusterLoadAssignment{})
+		out.StaticResources.Clusters = append(out.StaticResources.Clusters, c)
+	}
+	for _, r := range set.Sorted(resource.Listener) {
+		l := unpack(t, r.Body, &listenerv3.Listener{})
+		for _, fc := range l.FilterChains {
+			inline(t, set, fc)
+		}
+		out.StaticResources.Listeners = append(out.StaticResources.Listeners, l)
+	}
+	return out
+}
+
+func inline(t *testing.T, set resource.Set, fc *listenerv3.FilterChain) {
+	for _, f := range fc.Filters {
+		m := unpack(t, f.GetTypedConfig(), &hcmv3.HttpConnectionManager{})
+		r, ok := set.Get(resource.Key{Type: resource.Route, Name: m.GetRds().GetRouteConfigName()})
+		if !ok {
+			t.Errorf("there is no route configuration %s", m.GetRds().GetRouteConfigName())
+			continue
+		}
+		m.RouteSpecifier = &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: unpack(t, r.Body, &routev3.RouteConfiguration{})}
+		f.ConfigType = &listenerv3.Filter_TypedConfig{TypedConfig: repack(t, m)}
+	}
+	if fc.TransportSocket == nil {
+		return
+	}
+	c := unpack(t, fc.TransportSocket.GetTypedConfig(), &tlsv3.DownstreamTlsContext{})
+	for _, s := range c.CommonTlsContext.TlsCertificateSdsSecretConfigs {
+		s.SdsConfig = nil
+	}
+	fc.TransportSocket.ConfigType = &corev3.TransportSocket_TypedConfig{TypedConfig: repack(t, c)}
+}
+
+func unpack[M proto.Message](t *testing.T, a *anypb.Any, m M) M {
+	t.Helper()
+	if err := a.UnmarshalTo(m); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func repack(t *testing.T, m proto.Message) *anypb.Any {
+	t.Helper()
+	a, err := anypb.New(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
