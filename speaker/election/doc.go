@@ -1,0 +1,30 @@
+// Package election decides which node answers for each address on the layer 2
+// segments of a cluster. It is the core of the speaker: an Election is the
+// state machine of one node, events go in through Step, and what is to be done
+// comes out of Ready. It does no I/O, keeps no clock and takes no lock.
+//
+// Owners are recorded as claims. A Claim is a register of one address that only
+// grows: Merge keeps the one that Beats the other, so that all nodes that have
+// seen the same claims, in any order and any number of times, agree. A claim is
+// superseded by one with a higher term, which whoever takes the address writes.
+// What nodes tell each other is claims and, per node, its NodeState, which that
+// node alone writes.
+//
+// The properties that the package keeps, each checked by TestSimulation:
+//
+//  1. After membership is quiet for the settle time, every announceable address
+//     has exactly one owner in each segment. The node that ranks first for an
+//     orphan claims it at once; the others do one after the other, so that a
+//     difference between their views delays an owner but never prevents one.
+//  2. Two owners that see each other's announcements resolve it within 2 s,
+//     gossip or none (fence.go).
+//  3. Ownership is sticky. A claim stands while its holder lives and is
+//     eligible. A node that takes part again after a cut yields to those who
+//     took over from it, and those whom it believed dead keep theirs.
+//  4. Load is bounded: no node owns more than 1.25 × the mean, rounded up, plus
+//     one (place.go, move.go).
+//  5. A planned move is make-before-break: the holder answers until it sees the
+//     claim of its successor, and a successor announces before it tells.
+//  6. Services that share an address have one owner: claims are per address.
+//  7. Explain says of every node that was not chosen why.
+package election

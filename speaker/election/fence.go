@@ -1,0 +1,156 @@
+package election
+
+import "time"
+
+// Fencing: speakers that cannot talk to each other still hear each other's
+// announcements where they share a segment. Of two that answer for an address,
+// both see the same pair of hardware addresses, and the same one of them stops:
+// it defers to the other, asks the segment for the address from time to time,
+// and takes it when nobody answers any more. A foreign host that answers is
+// treated alike, and reported; so nothing is fought over for ever (RFC 5227
+// section 2.4).
+
+const (
+	// probeEvery is the time between probes of an address that is deferred.
+	probeEvery = time.Second
+	// probesOfCaution go out before a lone node takes an address.
+	probesOfCaution = 3
+	// defendEvery limits what a winner says to another speaker, and
+	// defendForeign to a foreign host (RFC 5227 DEFEND_INTERVAL).
+	defendEvery   = 200 * time.Millisecond
+	defendForeign = 10 * time.Second
+	// forgetForeign is how long a conflict is reported after the last sign.
+	forgetForeign = 30 * time.Second
+)
+
+// fence is what a node knows of others that answer for an address.
+type fence struct {
+	// watching until: the address is not taken before, and probed for.
+	watching bool
+	until    time.Duration
+	probe    time.Duration
+	every    time.Duration
+	// contested since: a live member was seen to answer, too.
+	contested, resync time.Duration
+	defended          time.Duration
+	// foreign: the other is no speaker; heard last.
+	foreign bool
+	other   MAC
+	heard   time.Duration
+}
+
+func (f *fence) watch(now, hold, every time.Duration) {
+	f.watching, f.until, f.probe, f.every = true, now+hold, now, every
+}
+
+// outranks says which of two hardware addresses goes on answering for ip.
+func outranks(ev SawAnnouncement) bool {
+	return score(ev.IP, string(ev.Mine[:])) > score(ev.IP, string(ev.From[:]))
+}
+
+func (e *Election) sawAnnouncement(ev SawAnnouncement) {
+	a := e.addresses[ev.IP]
+	if a == nil || !e.joined {
+		return
+	}
+	peer, known := e.nodeOf(ev.From)
+	if peer == e.self {
+		return
+	}
+	a.heard, a.other = e.now, ev.From
+	if len(a.answering) == 0 {
+		if a.watching {
+			a.until, a.every = e.now+e.cfg.Fence, probeEvery
+			a.foreign = !known
+			e.dirty[ev.IP] = struct{}{}
+		}
+		return
+	}
+	if _, live := e.members[peer]; live && known {
+		// Gossip settles it, unless it does not.
+		if e.now-a.contested > 4*e.cfg.Contest {
+			a.contested, a.resync = e.now, 0
+		}
+		if e.now >= a.resync {
+			e.ready.Resync = append(e.ready.Resync, peer)
+			a.resync = e.now + e.cfg.Contest/2
+		}
+		if e.now-a.contested < e.cfg.Contest {
+			return
+		}
+	}
+	if outranks(ev) {
+		every := defendEvery
+		if !known {
+			every = defendForeign
+		}
+		if a.foreign = !known; a.defended == 0 || e.now-a.defended >= every {
+			a.defended = e.now
+			e.ready.Defend = append(e.ready.Defend, ev.IP)
+		}
+		e.dirty[ev.IP] = struct{}{}
+		return
+	}
+	a.foreign = !known
+	a.watch(e.now, e.cfg.Fence, probeEvery)
+	a.probe += a.every
+	e.claim(a, Deferred, peer, CauseFenced)
+}
+
+// nodeOf names the node that has, or had, the hardware address.
+func (e *Election) nodeOf(mac MAC) (string, bool) {
+	for _, s := range e.states {
+		for i := range s.Interfaces {
+			if s.Interfaces[i].MAC == mac {
+				return s.Node, true
+			}
+		}
+	}
+	return "", false
+}
+
+// unheard says whether nobody was heard to answer for an orphan. A node that
+// is alone though there should be others asks the segment first: it may be
+// that it was cut off from them, not they from it.
+func (e *Election) unheard(a *address) bool {
+	alone := len(e.members) == 1 && (e.others > 0 || len(e.states) > 1)
+	if !a.watching {
+		if !alone {
+			return true
+		}
+		a.watch(e.now, e.cfg.Caution, e.cfg.Caution/probesOfCaution)
+	}
+	return e.waited(a)
+}
+
+// deferred says whether the host deferred to is gone, and takes over from it.
+func (e *Election) deferred(a *address) bool {
+	if !a.watching {
+		a.watch(e.now, e.cfg.Fence, probeEvery)
+	}
+	if r := e.reason(&a.Address, e.self); r != "" && !soft(r) {
+		e.claim(a, Released, "", CauseIneligible)
+		return false
+	}
+	if !e.waited(a) {
+		return false
+	}
+	a.foreign = false
+	e.claim(a, Held, "", CauseReleased)
+	return true
+}
+
+// waited probes while there is time, and says whether it is over.
+func (e *Election) waited(a *address) bool {
+	if e.now >= a.until {
+		return true
+	}
+	e.timed[a.IP] = struct{}{}
+	if e.now >= a.probe {
+		a.probe = e.now + a.every
+		var names []string
+		a.interfaces(e.self, e.states[e.self].Interfaces, func(name string) bool { names = append(names, name); return true })
+		e.ready.Probe = append(e.ready.Probe, Answer{a.IP, names})
+	}
+	return false
+}
