@@ -1,0 +1,375 @@
+package ads
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+
+	"github.com/porchlight-lb/porchlight/gateway/xds/resource"
+)
+
+// stages is the order in which new and changed resources are sent; removals
+// go in the order of removals.
+var (
+	stages   = [...]resource.Type{resource.Cluster, resource.Endpoint, resource.Secret, resource.Listener, resource.Route}
+	removals = [...]resource.Type{resource.Listener, resource.Route, resource.Secret, resource.Endpoint, resource.Cluster}
+)
+
+// Refusal is a resource that the client refuses in this version.
+type Refusal struct {
+	resource.Key
+	Version string
+	// Detail is the client's error message.
+	Detail string
+}
+
+// Ack is a response that the client has answered.
+type Ack struct {
+	Type  resource.Type
+	Nonce string
+	// Refused says that the answer was an error.
+	Refused bool
+}
+
+// Output is what follows from one input.
+type Output struct {
+	// Responses to send, in order.
+	Responses []*discoveryv3.DeltaDiscoveryResponse
+	// Refusals that became known, each once for each version.
+	Refusals []Refusal
+	// Acks are the responses that the input answered.
+	Acks []Ack
+}
+
+// UnknownTypeError is a request for a type that is not served.
+type UnknownTypeError struct{ TypeURL string }
+
+func (e *UnknownTypeError) Error() string {
+	return fmt.Sprintf("discovery request for type %q, which is not served", e.TypeURL)
+}
+
+// Session is the state of one stream. It is not safe for concurrent use.
+type Session struct {
+	target resource.Set // nil until the first snapshot
+	kinds  map[resource.Type]*kind
+	nonce  uint64
+	live   []string
+	out    Output
+}
+
+// New returns the session of a stream on which nothing was said yet.
+func New() *Session {
+	s := &Session{kinds: map[resource.Type]*kind{}}
+	for _, t := range stages {
+		s.kinds[t] = newKind(t)
+	}
+	return s
+}
+
+// Live returns the names of the listeners that the client serves, sorted: it
+// accepted them with everything that they name. The caller must not change
+// the slice.
+func (s *Session) Live() []string { return s.live }
+
+// Publish makes set, which the caller must not change any more, what the
+// client should have. Nothing is sent before the first call.
+func (s *Session) Publish(set resource.Set) Output {
+	old := s.target
+	s.target = set
+	for _, t := range stages {
+		k := s.kinds[t]
+		for name, r := range set[t] {
+			if o, ok := old[t][name]; !ok || o.Version != r.Version {
+				k.dirty[name] = struct{}{}
+			}
+		}
+		for name := range old[t] {
+			if _, ok := set[t][name]; !ok {
+				k.dirty[name] = struct{}{}
+				delete(k.awaited, name)
+				delete(k.rejected, name)
+			}
+		}
+		if old == nil {
+			for name := range k.have {
+				k.dirty[name] = struct{}{}
+			}
+			for name := range k.asked {
+				k.dirty[name] = struct{}{}
+			}
+		}
+	}
+	return s.flush()
+}
+
+// Request takes a message of the client. The error is an *UnknownTypeError,
+// and concerns that message alone.
+func (s *Session) Request(req *discoveryv3.DeltaDiscoveryRequest) (Output, error) {
+	k := s.kinds[resource.Type(req.GetTypeUrl())]
+	if k == nil {
+		return Output{}, &UnknownTypeError{TypeURL: req.GetTypeUrl()}
+	}
+	if b := k.inflight; b != nil && req.GetResponseNonce() == b.nonce {
+		k.inflight = nil
+		s.out.Acks = append(s.out.Acks, Ack{Type: k.typ, Nonce: b.nonce, Refused: req.GetErrorDetail() != nil})
+		if e := req.GetErrorDetail(); e != nil {
+			s.refused(k, b, e.GetMessage())
+		} else {
+			s.accepted(k, b)
+		}
+	}
+	k.subscribe(req, s.target[k.typ])
+	return s.flush(), nil
+}
+
+func (s *Session) flush() Output {
+	if s.target != nil {
+		s.advance()
+	}
+	out := s.out
+	s.out = Output{}
+	return out
+}
+
+// advance sends what the stages allow.
+func (s *Session) advance() {
+	for _, t := range stages {
+		k := s.kinds[t]
+		if t == resource.Listener && len(s.kinds[resource.Endpoint].awaited) > 0 {
+			return
+		}
+		if k.inflight != nil || s.sendUpdates(k) {
+			return
+		}
+	}
+	if len(s.kinds[resource.Route].awaited) > 0 {
+		return
+	}
+	s.settle()
+	for _, t := range removals {
+		// A client that comes back names its types one after the other. What
+		// its routes need is known once it has named its routes.
+		if t != resource.Listener && !s.heard() {
+			return
+		}
+		if s.sendRemovals(s.kinds[t]) {
+			return
+		}
+	}
+}
+
+// heard says that the client has told everything it has.
+func (s *Session) heard() bool {
+	return s.kinds[resource.Cluster].heard && s.kinds[resource.Listener].heard &&
+		(s.kinds[resource.Route].heard || len(s.target[resource.Route]) == 0)
+}
+
+// settle notes which listeners are served, now that everything is
+// acknowledged.
+func (s *Session) settle() {
+	if !s.heard() {
+		return
+	}
+	s.live = nil
+	for name := range s.kinds[resource.Listener].have {
+		s.live = append(s.live, name)
+	}
+	slices.Sort(s.live)
+}
+
+// accepted notes what the client has now, and what it will ask for because of
+// it.
+func (s *Session) accepted(k *kind, b *batch) {
+	for _, r := range b.update {
+		k.dirty[r.Name] = struct{}{}
+		if !k.wants(r.Name) {
+			continue
+		}
+		k.gone(r.Name)
+		k.have[r.Name] = r
+		switch k.typ {
+		case resource.Cluster:
+			s.warm(r)
+		case resource.Listener:
+			s.awaitRoutes(r)
+		}
+	}
+	for _, name := range b.remove {
+		k.dirty[name] = struct{}{}
+		k.gone(name)
+	}
+}
+
+// warm has the endpoints of an accepted cluster sent, again if need be, or
+// waited for.
+func (s *Session) warm(cluster resource.Resource) {
+	k := s.kinds[resource.Endpoint]
+	_, served := s.target[resource.Endpoint][cluster.Name]
+	switch {
+	case k.wants(cluster.Name):
+		k.ask(cluster.Name)
+	case served:
+		k.awaited[cluster.Name] = struct{}{}
+	}
+}
+
+// awaitRoutes waits for the subscriptions to the route configurations of an
+// accepted listener.
+func (s *Session) awaitRoutes(listener resource.Resource) {
+	k := s.kinds[resource.Route]
+	for name := range s.target[resource.Route] {
+		if !k.wants(name) && references(listener, name) {
+			k.awaited[name] = struct{}{}
+		}
+	}
+}
+
+// refused finds the resources to blame for a refusal, by halves.
+func (s *Session) refused(k *kind, b *batch, detail string) {
+	alone := len(b.names()) == 1
+	names := slices.DeleteFunc(b.names(), func(name string) bool { return !k.wants(name) })
+	for _, name := range names {
+		k.dirty[name] = struct{}{}
+	}
+	switch {
+	case len(names) == 0:
+	case alone && len(b.update) == 1:
+		r := b.update[0]
+		k.doubt(r, true)
+		k.rejected[r.Name] = r.Version
+		s.out.Refusals = append(s.out.Refusals, Refusal{Key: r.Key, Version: r.Version, Detail: detail})
+	case alone:
+		// Nothing more can be done about it than to forget the resource.
+		k.gone(names[0])
+		s.out.Refusals = append(s.out.Refusals, Refusal{Key: resource.Key{Type: k.typ, Name: names[0]}, Detail: detail})
+	default:
+		for _, r := range b.update {
+			if k.wants(r.Name) {
+				k.doubt(r, false)
+			}
+		}
+		for _, name := range b.asked {
+			if k.wants(name) {
+				k.ask(name)
+			}
+		}
+		half := len(names) / 2
+		k.suspects = append([][]string{names[:half], names[half:]}, k.suspects...)
+	}
+}
+
+// sendUpdates sends new and changed resources of a type, and the absence of
+// what was asked for and is not there; it says whether there was anything.
+func (s *Session) sendUpdates(k *kind) bool {
+	for {
+		b := &batch{}
+		names, last := k.next()
+		size := 0
+		for _, name := range names {
+			switch r, v := k.decide(name, s.target[k.typ]); v {
+			case nothing:
+				delete(k.dirty, name)
+				continue
+			case update:
+				b.update = append(b.update, r)
+				size += len(r.Body.GetValue())
+			case absent:
+				b.remove = append(b.remove, name)
+			case removal:
+				continue
+			}
+			if _, asked := k.asked[name]; asked {
+				b.asked = append(b.asked, name)
+				delete(k.asked, name)
+			}
+			delete(k.dirty, name)
+			if size >= maxResponseBytes {
+				break
+			}
+		}
+		if len(b.update)+len(b.remove) > 0 || k.greet {
+			k.greet = false
+			s.send(k, b)
+			return true
+		}
+		if last {
+			return false
+		}
+	}
+}
+
+// namers are the types whose resources may name one of the type.
+var namers = map[resource.Type][]resource.Type{
+	resource.Route:    {resource.Listener},
+	resource.Secret:   {resource.Listener, resource.Cluster},
+	resource.Endpoint: {resource.Listener, resource.Route},
+	resource.Cluster:  {resource.Listener, resource.Route},
+}
+
+// sendRemovals sends the removals of a type, except of what the client still
+// may name; it says whether there was anything.
+func (s *Session) sendRemovals(k *kind) bool {
+	var gone []string
+	for name := range k.dirty {
+		if _, v := k.decide(name, s.target[k.typ]); v == removal {
+			gone = append(gone, name)
+		}
+	}
+	if len(gone) == 0 {
+		return false
+	}
+	b := &batch{}
+	outdated := s.outdated(namers[k.typ])
+	slices.Sort(gone)
+	for _, name := range gone {
+		if slices.ContainsFunc(outdated, func(r resource.Resource) bool { return references(r, name) }) {
+			continue
+		}
+		delete(k.dirty, name)
+		delete(k.asked, name)
+		b.remove = append(b.remove, name)
+	}
+	if len(b.remove) == 0 {
+		return false
+	}
+	s.send(k, b)
+	return true
+}
+
+// outdated returns what the client has of the types and should not have any
+// more: the last good versions of what it refused, and what those keep.
+func (s *Session) outdated(of []resource.Type) []resource.Resource {
+	var out []resource.Resource
+	for _, t := range of {
+		k := s.kinds[t]
+		for name, r := range k.have {
+			_, wanted := s.target[t][name]
+			if _, rejected := k.rejected[name]; rejected || !wanted {
+				out = append(out, r)
+			}
+		}
+		for name := range k.unsure {
+			if _, wanted := s.target[t][name]; !wanted {
+				out = append(out, resource.Resource{})
+			}
+		}
+	}
+	return out
+}
+
+func (s *Session) send(k *kind, b *batch) {
+	s.nonce++
+	b.nonce = strconv.FormatUint(s.nonce, 10)
+	k.inflight = b
+	resp := &discoveryv3.DeltaDiscoveryResponse{
+		TypeUrl:          string(k.typ),
+		Nonce:            b.nonce,
+		RemovedResources: b.remove,
+	}
+	for _, r := range b.update {
+		resp.Resources = append(resp.Resources, &discoveryv3.Resource{Name: r.Name, Version: r.Version, Resource: r.Body})
+	}
+	s.out.Responses = append(s.out.Responses, resp)
+}
