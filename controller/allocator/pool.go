@@ -1,0 +1,196 @@
+package allocator
+
+import (
+	"math/big"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/porchlight-lb/porchlight/internal/reason"
+)
+
+// Pool is a pool as its owner wants it.
+type Pool struct {
+	Name string
+	// Created orders pools that overlap; ties are ordered by name.
+	Created time.Time
+	// Addresses and Exclude are blocks as [ParseBlocks] reads them.
+	Addresses, Exclude []string
+	AvoidBuggyIPs      bool
+	// AutoAssign false: only for those who ask for the pool, or for an address
+	// in it.
+	AutoAssign bool
+	// Drain: what is assigned stays, nothing new is given.
+	Drain bool
+	// Priority orders the pools a Service may use: a lower number is first, 0
+	// is last; ties are ordered by name.
+	Priority int
+	// Namespaces and NamespaceSelectors unite; ServiceSelectors limit further.
+	// Where all are empty, every Service is admitted.
+	Namespaces         []string
+	NamespaceSelectors []Selector
+	ServiceSelectors   []Selector
+}
+
+// Usage counts the addresses of one family of a pool.
+type Usage struct {
+	// Assigned addresses are held by a Service; one that several Services
+	// share counts once.
+	Assigned *big.Int
+	// Available addresses can still be given.
+	Available *big.Int
+}
+
+// PoolState is what has become of a pool.
+type PoolState struct {
+	Name string
+	// Reason is reason.Ready, or why the pool gives nothing; Message says so
+	// to a person.
+	Reason  reason.Reason
+	Message string
+	// Usage by family; zero for a pool that is not ready.
+	Usage [families]Usage
+	// Exhausted are the families that the pool has, and has no free address
+	// of.
+	Exhausted []Family
+}
+
+// Ready says whether the pool is in use.
+func (s PoolState) Ready() bool { return s.Reason == reason.Ready }
+
+func (s PoolState) equal(o PoolState) bool {
+	return s.Reason == o.Reason && s.Message == o.Message && slices.Equal(s.Exhausted, o.Exhausted) &&
+		slices.EqualFunc(s.Usage[:], o.Usage[:], func(a, b Usage) bool {
+			return a.Assigned.Cmp(b.Assigned) == 0 && a.Available.Cmp(b.Available) == 0
+		})
+}
+
+// pool is a Pool and what is in it.
+type pool struct {
+	Pool
+	created int64
+	ranges  []Range // what it has, without what it excludes
+	// flaw is why the pool cannot work by itself, refused why it may not work
+	// beside the others.
+	flaw, refused *refusal
+	// tenants are the Services at each address in use, and spaces what is
+	// free; both are nil unless the pool is active.
+	tenants map[netip.Addr]tenancy
+	spaces  [families]*space
+	// assigned counts the tenancies of each family.
+	assigned [families]int64
+
+	reported *PoolState
+}
+
+// tenancy is the Services that hold one address, oldest first.
+type tenancy []*service
+
+func newPool(spec Pool) *pool {
+	p := &pool{Pool: spec, created: spec.Created.UnixNano()}
+	var err error
+	if p.ranges, err = ParseBlocks(spec.Addresses, spec.Exclude); err != nil {
+		p.flaw = refuse(reason.InvalidAddresses, "%s", oneLine(err))
+		return p
+	}
+	for _, s := range slices.Concat(spec.NamespaceSelectors, spec.ServiceSelectors) {
+		if err := s.Validate(); err != nil {
+			p.flaw = refuse(reason.InvalidSelector, "%s", oneLine(err))
+		}
+	}
+	return p
+}
+
+func (p *pool) active() bool { return p.tenants != nil }
+
+// activate makes the pool's addresses free. From before, an earlier form of
+// the pool or nil, it inherits which addresses were released when: those in
+// use come last, as if they were released now.
+func (p *pool) activate(before *history) {
+	p.tenants = map[netip.Addr]tenancy{}
+	split, _ := slices.BinarySearchFunc(p.ranges, struct{}{}, func(r Range, _ struct{}) int {
+		if FamilyOf(r.From) == IPv4 {
+			return -1
+		}
+		return 1
+	})
+	p.spaces = [families]*space{
+		newSpace(p.ranges[:split], p.AvoidBuggyIPs),
+		newSpace(p.ranges[split:], p.AvoidBuggyIPs),
+	}
+	if before == nil {
+		return
+	}
+	for _, a := range before.released {
+		if s := p.spaces[FamilyOf(a)]; s.take(a) {
+			s.put(a)
+		}
+	}
+}
+
+// history is the order in which the addresses of a pool were released.
+type history struct{ released []netip.Addr }
+
+// deactivate forgets what is in use and what is free, and returns the history.
+func (p *pool) deactivate() *history {
+	h := &history{}
+	for _, s := range p.spaces {
+		for e := s.released.Front(); e != nil; e = e.Next() {
+			h.released = append(h.released, e.Value.(netip.Addr))
+		}
+	}
+	var used []netip.Addr
+	for a := range p.tenants {
+		used = append(used, a)
+	}
+	slices.SortFunc(used, netip.Addr.Compare)
+	h.released = append(h.released, used...)
+	p.tenants, p.spaces, p.assigned = nil, [families]*space{}, [families]int64{}
+	return h
+}
+
+// contains says whether a is an address that the pool could give.
+func (p *pool) contains(a netip.Addr) bool {
+	_, ok := search(p.ranges, a)
+	return ok && !(p.AvoidBuggyIPs && buggy(a))
+}
+
+// has says whether the pool has any address of the family.
+func (p *pool) has(f Family) bool { return p.spaces[f].total.Sign() > 0 }
+
+// admits says whether the pool is for the Service, whose namespace has the
+// labels.
+func (p *pool) admits(s *service, labels map[string]string) bool {
+	if len(p.Namespaces)+len(p.NamespaceSelectors) > 0 &&
+		!slices.Contains(p.Namespaces, s.Key.Namespace) && !anyMatches(p.NamespaceSelectors, labels) {
+		return false
+	}
+	return len(p.ServiceSelectors) == 0 || anyMatches(p.ServiceSelectors, s.Labels)
+}
+
+// state is what to report of the pool.
+func (p *pool) state() PoolState {
+	st := PoolState{Name: p.Name, Reason: reason.Ready, Message: "the pool is in use"}
+	if p.Drain {
+		st.Message = "the pool keeps what is assigned and gives nothing new"
+	}
+	if !p.active() {
+		why := p.flaw
+		if why == nil {
+			why = p.refused
+		}
+		st.Reason, st.Message = why.reason, why.message
+		for f := range st.Usage {
+			st.Usage[f] = Usage{new(big.Int), new(big.Int)}
+		}
+		return st
+	}
+	for f := range families {
+		n := big.NewInt(p.assigned[f])
+		st.Usage[f] = Usage{n, new(big.Int).Sub(p.spaces[f].total, n)}
+		if p.has(f) && p.spaces[f].empty() {
+			st.Exhausted = append(st.Exhausted, f)
+		}
+	}
+	return st
+}
