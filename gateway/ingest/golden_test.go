@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/yaml"
 
 	"github.com/porchlight-lb/porchlight/gateway/ingest"
@@ -23,8 +24,9 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the wanted outputs in testdata")
 
-// renderers make the sections of a case. A case has input.yaml and any of
-// these, and of each it says what is wanted.
+// renderers make the sections of a case. A case has input.yaml, perhaps
+// facts.yaml with what the shell knows of some Gateways, and any of these with
+// what is wanted.
 var renderers = map[string]func(*testing.T, *manifest.Objects, ingest.Output) string{
 	"ir.yaml":        renderIR,
 	"status.txt":     renderStatus,
@@ -60,6 +62,9 @@ func golden(t *testing.T, file string) {
 
 	for i := range a.Files[1:] {
 		f := &a.Files[1+i]
+		if f.Name == "facts.yaml" {
+			continue
+		}
 		render := renderers[f.Name]
 		if render == nil {
 			t.Fatalf("section %s is not one of a case", f.Name)
@@ -93,6 +98,17 @@ func readCase(t *testing.T, a *txtar.Archive) *manifest.Objects {
 	objects, err := manifest.Read(bytes.NewReader(append(append(base, "\n---\n"...), a.Files[0].Data...)))
 	if err != nil {
 		t.Fatal(err)
+	}
+	if f := a.Files[1]; f.Name == "facts.yaml" {
+		facts := map[string]ingest.Facts{}
+		if err := yaml.UnmarshalStrict(f.Data, &facts); err != nil {
+			t.Fatal(err)
+		}
+		objects.Facts = map[types.NamespacedName]ingest.Facts{}
+		for n, v := range facts {
+			namespace, name, _ := strings.Cut(n, "/")
+			objects.Facts[types.NamespacedName{Namespace: namespace, Name: name}] = v
+		}
 	}
 	objects.AssumeFacts()
 	return objects
