@@ -1,0 +1,56 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/porchlight-lb/porchlight/e2e/lab/host"
+)
+
+// cgroupLimit is how long the kernel may take to forget killed processes.
+const cgroupLimit = 20 * time.Second
+
+// Down removes the lab and everything that it made. It needs no record of
+// what that was: it works the same after an Up that was killed at any moment.
+// A lab that is not there is fine.
+func (l *Lab) Down(ctx context.Context) error {
+	if os.Geteuid() != 0 {
+		return errors.New("a lab needs root")
+	}
+	unlock, err := l.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	// Twice: a program that an Up left behind may start one more host.
+	for range 2 {
+		pids, err := host.Find(l.Dir)
+		if err != nil {
+			return err
+		}
+		g, gctx := errgroup.WithContext(ctx)
+		for name, pid := range pids {
+			g.Go(func() error {
+				if err := host.Kill(gctx, pid); err != nil {
+					return fmt.Errorf("%s: switch off: %w", name, err)
+				}
+				return nil
+			})
+		}
+		if err := g.Wait(); err != nil {
+			return err
+		}
+	}
+	if err := host.RemoveCgroup(l.cgroup(), cgroupLimit); err != nil {
+		return fmt.Errorf("lab %s: %w", l.Name, err)
+	}
+	if err := os.RemoveAll(l.Dir); err != nil {
+		return fmt.Errorf("lab %s: %w", l.Name, err)
+	}
+	return os.Remove(l.Dir + ".lock")
+}
