@@ -32,7 +32,7 @@ type cluster struct {
 	delay     time.Duration // greatest, of gossip packets
 	disturbed time.Duration // last fault or healing
 	stable    bool          // long enough after the last fault
-	members   bool          // membership views are still catching up
+	deleted   []Address     // until healing
 
 	moves []timedMove
 	// doubles and bare are the addresses that two hosts of one segment answer

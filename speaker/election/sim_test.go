@@ -96,7 +96,7 @@ func simulate(seed uint64, most int, t *testing.T) (int, string) {
 func (c *cluster) faults() {
 	for range 1 + c.rng.IntN(6) {
 		h := c.nodes[c.rng.IntN(len(c.nodes))]
-		switch kind := c.rng.IntN(9); {
+		switch kind := c.rng.IntN(10); {
 		case kind == 0 && h.up:
 			c.trace("fault: %s crashes", h.name)
 			c.stop(h)
@@ -140,6 +140,12 @@ func (c *cluster) faults() {
 			c.trace("fault: the API says of %s %q", h.name, r)
 			c.setNode(h.name, r)
 			c.disturb()
+		case kind == 9 && len(c.addresses) > 0:
+			ips := c.sorted()
+			gone := c.addresses[ips[c.rng.IntN(len(ips))]]
+			c.trace("fault: %s is deleted", gone.IP)
+			c.deleteAddress(gone.IP)
+			c.deleted = append(c.deleted, gone)
 		}
 		c.runFor(c.random(4 * time.Second))
 	}
@@ -163,6 +169,10 @@ func (c *cluster) heal() {
 			c.setNode(h.name, "")
 		}
 	}
+	for _, a := range c.deleted {
+		c.setAddress(a)
+	}
+	c.deleted = nil
 	if !slices.ContainsFunc(c.nodes, func(h *host) bool { return h.up }) {
 		c.start(c.nodes[0])
 	}
@@ -291,7 +301,7 @@ func (c *cluster) checkLoad() {
 		return n
 	}
 	for before := excess(); before > 0 && c.failure == ""; {
-		c.runFor(12 * time.Second)
+		c.runFor(22 * time.Second) // an offer may be lost, and wait for a push/pull
 		after := excess()
 		if after >= before {
 			c.fail("property 4: %d addresses too many on some nodes, bound %d, and nothing moves", after, bound)
