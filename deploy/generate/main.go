@@ -65,7 +65,7 @@ func types(ctx context.Context) error {
 	if _, err := run(ctx, controllerGen, "object", "crd", "paths=./api/...", "output:crd:dir=config/crd"); err != nil {
 		return err
 	}
-	return writeKustomization("config/crd")
+	return writeKustomization("config/crd", "gateway-api")
 }
 
 // gatewayAPI copies the CRDs of the experimental channel. The bundle's
@@ -146,7 +146,7 @@ func kustomizeBase(ctx context.Context) error {
 	if err := writeYAML(filepath.Join(to, "namespace.yaml"), ns); err != nil {
 		return err
 	}
-	return writeKustomization(to, "../crd", "../crd/gateway-api")
+	return writeKustomization(to, "../crd")
 }
 
 // object is as much of a Kubernetes object as this program writes or asks for.

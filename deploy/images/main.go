@@ -3,7 +3,8 @@
 //
 //	go run ./deploy/images --out dist
 //
-// The archive is for `ctr images import`, `docker load` and `podman load`.
+// The archive, dist/porchlight.tar, is for `ctr images import`, `docker load`
+// and `podman load`. dist/version has the image's tag, for the chart's image.tag.
 package main
 
 import (
@@ -45,7 +46,7 @@ var programs = []struct {
 
 func main() {
 	version := flag.String("version", "", "version to stamp and to tag with; empty: the git description of the tree")
-	out := flag.String("out", "dist", "folder to write porchlight.tar to")
+	out := flag.String("out", "dist", "folder to write to")
 	arch := flag.String("arch", runtime.GOARCH, "architecture to build for")
 	gzip := flag.Bool("gzip", false, "compress the image, for one that is published")
 	flag.Parse()
@@ -76,6 +77,9 @@ func run(ctx context.Context, version, out, arch string, gzip bool) error {
 	}
 	path, ref := filepath.Join(out, "porchlight.tar"), repository+":"+tag(version)
 	if err := oci.Write(path, image(ref, version, bin, arch, gzip)); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(out, "version"), []byte(tag(version)+"\n"), 0o644); err != nil {
 		return err
 	}
 	info, err := os.Stat(path)

@@ -1,0 +1,258 @@
+package chart
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/base64"
+	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"helm.sh/helm/v3/pkg/chart/loader"
+	"helm.sh/helm/v3/pkg/chartutil"
+	"helm.sh/helm/v3/pkg/engine"
+	"helm.sh/helm/v3/pkg/release"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/yaml"
+
+	"github.com/porchlight-lb/porchlight/internal/names"
+)
+
+const (
+	path       = "../../deploy/chart/porchlight"
+	usualSpace = "porchlight-system"
+	usualName  = "porchlight"
+)
+
+type values = map[string]any
+
+// render gives the objects of a release, and what it renders to as text.
+func render(t *testing.T, name, namespace string, v values) ([]*unstructured.Unstructured, map[string]string) {
+	t.Helper()
+	c, err := loader.Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rendered, err := chartutil.ToRenderValues(c, v, chartutil.ReleaseOptions{Name: name, Namespace: namespace, IsInstall: true}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := engine.Render(c, rendered)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var objects []*unstructured.Unstructured
+	for file, content := range files {
+		if strings.HasSuffix(file, "NOTES.txt") {
+			continue
+		}
+		for doc := range strings.SplitSeq(content, "\n---\n") {
+			u := &unstructured.Unstructured{}
+			if err := yaml.UnmarshalStrict([]byte(doc), &u.Object); err != nil {
+				t.Fatalf("%s: %v\n%s", file, err, doc)
+			}
+			if u.Object != nil {
+				objects = append(objects, u)
+			}
+		}
+	}
+	return objects, files
+}
+
+// keys says which objects there are, as Kind/name.
+func keys(objects []*unstructured.Unstructured, which func(*unstructured.Unstructured) bool) []string {
+	set := map[string]bool{}
+	for _, u := range objects {
+		if which(u) {
+			set[u.GetKind()+"/"+u.GetName()] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(set))
+}
+
+func ofCluster(u *unstructured.Unstructured) bool { return u.GetNamespace() == "" }
+func everything(*unstructured.Unstructured) bool  { return true }
+
+func TestNamesThatPeopleRelyOn(t *testing.T) {
+	objects, _ := render(t, usualName, usualSpace, nil)
+	got := keys(objects, everything)
+	for _, want := range []string{
+		"Deployment/porchlight-controller",
+		"Deployment/porchlight-gateway",
+		"DaemonSet/porchlight-speaker",
+		"EnvoyFleet/" + names.DefaultFleet,
+		"GatewayClass/porchlight",
+		"Service/porchlight-gateway",
+		"ServiceAccount/porchlight-controller",
+	} {
+		if !slices.Contains(got, want) {
+			t.Errorf("there is no %s", want)
+		}
+	}
+}
+
+// Two releases, of other names or in other namespaces, do not fight for an
+// object.
+func TestReleasesShareNothing(t *testing.T) {
+	usual, _ := render(t, usualName, usualSpace, nil)
+	elsewhere, _ := render(t, usualName, "elsewhere", nil)
+	second, _ := render(t, "second", usualSpace, nil)
+	taken := keys(usual, ofCluster)
+	for _, k := range keys(elsewhere, ofCluster) {
+		if slices.Contains(taken, k) {
+			t.Errorf("a release in another namespace has the same %s", k)
+		}
+	}
+	taken = keys(usual, everything)
+	for _, k := range keys(second, everything) {
+		if slices.Contains(taken, k) {
+			t.Errorf("a release of another name has the same %s", k)
+		}
+	}
+}
+
+func TestSwitches(t *testing.T) {
+	for part, leftOut := range map[string][]string{
+		"controller": {"Deployment/porchlight-controller", "ClusterRole/porchlight-controller", "ServiceAccount/porchlight-controller"},
+		"speaker":    {"DaemonSet/porchlight-speaker", "ClusterRole/porchlight-speaker", "ServiceAccount/porchlight-speaker"},
+		"gateway": {"Deployment/porchlight-gateway", "ClusterRole/porchlight-gateway", "ServiceAccount/porchlight-gateway",
+			"Service/porchlight-gateway", "GatewayClass/porchlight", "EnvoyFleet/porchlight-envoy"},
+	} {
+		t.Run(part, func(t *testing.T) {
+			objects, _ := render(t, usualName, usualSpace, values{part: values{"enabled": false}})
+			got := keys(objects, everything)
+			for _, k := range leftOut {
+				if slices.Contains(got, k) {
+					t.Errorf("%s is there", k)
+				}
+			}
+			for _, other := range []string{"controller", "speaker", "gateway"} {
+				if other != part && !slices.Contains(got, "ServiceAccount/porchlight-"+other) {
+					t.Errorf("the %s is gone, too", other)
+				}
+			}
+		})
+	}
+}
+
+// No pod has a right that its program does not need.
+func TestLeastPrivilege(t *testing.T) {
+	objects, _ := render(t, usualName, usualSpace, nil)
+	pods := 0
+	for _, u := range objects {
+		raw, ok, _ := unstructured.NestedMap(u.Object, "spec", "template", "spec")
+		if !ok {
+			continue
+		}
+		pods++
+		var pod corev1.PodSpec
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(raw, &pod, true); err != nil {
+			t.Fatalf("%s: %v", u.GetName(), err)
+		}
+		speaker := strings.HasSuffix(u.GetName(), "-speaker")
+		if pod.HostNetwork != speaker {
+			t.Errorf("%s: hostNetwork is %v", u.GetName(), pod.HostNetwork)
+		}
+		if sc := pod.SecurityContext; sc == nil || sc.RunAsNonRoot == nil || !*sc.RunAsNonRoot || sc.RunAsUser == nil || *sc.RunAsUser == 0 ||
+			sc.SeccompProfile == nil || sc.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault {
+			t.Errorf("%s: the pod's security context is %+v", u.GetName(), sc)
+		}
+		for _, c := range pod.Containers {
+			sc := c.SecurityContext
+			if sc == nil || sc.Capabilities == nil || sc.AllowPrivilegeEscalation == nil || sc.ReadOnlyRootFilesystem == nil {
+				t.Errorf("%s: the container's security context is %+v", u.GetName(), sc)
+				continue
+			}
+			if *sc.AllowPrivilegeEscalation || !*sc.ReadOnlyRootFilesystem || !slices.Equal(sc.Capabilities.Drop, []corev1.Capability{"ALL"}) {
+				t.Errorf("%s: the container's security context is %+v", u.GetName(), sc)
+			}
+			var want []corev1.Capability
+			if speaker {
+				want = []corev1.Capability{"NET_RAW"}
+			}
+			if !slices.Equal(sc.Capabilities.Add, want) {
+				t.Errorf("%s: capabilities %v, want %v", u.GetName(), sc.Capabilities.Add, want)
+			}
+			if c.LivenessProbe == nil || c.ReadinessProbe == nil || c.Resources.Requests.Memory().IsZero() {
+				t.Errorf("%s: a probe or a request for memory is missing", u.GetName())
+			}
+		}
+	}
+	if pods != 3 {
+		t.Errorf("%d pod templates, want those of the three programs", pods)
+	}
+}
+
+func TestValuesReachTheirPlace(t *testing.T) {
+	_, files := render(t, usualName, usualSpace, values{
+		"image":        values{"repository": "example.org/p", "tag": "t1"},
+		"lbClass":      "example.org/class",
+		"logLevel":     "debug",
+		"controller":   values{"requireClass": true, "replicas": 3},
+		"speaker":      values{"gossipPort": 7999, "ignoreExcludeLB": true},
+		"envoy":        values{"image": "example.org/envoy:1", "replicas": 5, "service": values{"externalTrafficPolicy": "Local"}},
+		"gatewayClass": values{"name": "edge"},
+	})
+	for file, wants := range map[string][]string{
+		"controller.yaml": {`image: "example.org/p:t1"`, "--lb-class=example.org/class", "--require-class=true", "--log-level=debug", "replicas: 3"},
+		"speaker.yaml":    {"--gossip-port=7999", "containerPort: 7999", "--ignore-exclude-lb=true"},
+		"gateway.yaml":    {"--envoy-image=example.org/envoy:1"},
+		"fleet.yaml":      {"replicas: 5", "externalTrafficPolicy: Local", "name: edge"},
+	} {
+		for _, want := range wants {
+			if !strings.Contains(files["porchlight/templates/"+file], want) {
+				t.Errorf("%s does not say %s", file, want)
+			}
+		}
+	}
+}
+
+func TestRefusedValues(t *testing.T) {
+	c, err := loader.Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, v := range map[string]values{
+		"misspelled":     {"speaker": values{"gosipPort": 1}},
+		"port too great": {"speaker": values{"gossipPort": 70000}},
+		"log level":      {"logLevel": "loud"},
+		"no image":       {"image": values{"repository": ""}},
+		"traffic policy": {"envoy": values{"service": values{"externalTrafficPolicy": "Nearby"}}},
+	} {
+		if _, err := chartutil.ToRenderValues(c, v, chartutil.ReleaseOptions{Name: usualName, Namespace: usualSpace}, nil); err == nil {
+			t.Errorf("%s: the schema accepts it", name)
+		}
+	}
+}
+
+// Helm keeps a release, chart and manifests, in one Secret, and the API server
+// stores a Secret of at most 1 MiB.
+func TestReleaseFitsIntoItsSecret(t *testing.T) {
+	_, files := render(t, usualName, usualSpace, nil)
+	c, err := loader.Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := release.Release{Name: usualName, Namespace: usualSpace, Chart: c}
+	for _, content := range files {
+		r.Manifest += content
+	}
+	b, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var packed bytes.Buffer
+	gz, _ := gzip.NewWriterLevel(&packed, gzip.BestCompression)
+	gz.Write(b)
+	gz.Close()
+	const room = 200 << 10
+	if size := base64.StdEncoding.EncodedLen(packed.Len()); size > 1<<20-room {
+		t.Errorf("a release is %d bytes, of 1 MiB that a Secret may have", size)
+	} else {
+		t.Logf("a release is %d bytes", size)
+	}
+}
