@@ -1,41 +1,150 @@
 # Porchlight: `make` alone prints the targets.
 SHELL := /bin/bash -o pipefail
 .DEFAULT_GOAL := help
-export PATH := $(CURDIR)/bin/tools:$(PATH)
-CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/porchlight
+MAKEFLAGS += --no-print-directory
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
-SUITE ?=
-SEED ?= 1
+STAMP := -X github.com/porchlight-lb/porchlight/internal/version.Version=$(VERSION)
+# The suites of the lab, in the order they run.
+SUITES := allocation layer2 gateway conformance
+SUITE ?= $(SUITES)
+# The lab's name; empty: the checkout's own.
+LAB ?=
+export LAB
 
 .PHONY: help
 help: ## print the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n",$$1,$$2}' $(MAKEFILE_LIST)
 
-##### tools
+##### what is needed
 
-bin/tools/%: e2e/go.mod e2e/go.sum
-	@mkdir -p bin/tools
-	go build -C e2e -o ../bin/tools/ $(TOOL)
+.PHONY: deps
+deps: ## install what is missing on this machine
+	@deploy/deps.sh
 
-bin/tools/staticcheck: TOOL = honnef.co/go/tools/cmd/staticcheck
-bin/tools/controller-gen: TOOL = sigs.k8s.io/controller-tools/cmd/controller-gen
-bin/tools/helm: TOOL = helm.sh/helm/v3/cmd/helm
+tool = bin/tools/$(1): e2e/go.mod e2e/go.sum; go build -C e2e -o ../bin/tools/ $(2)
+$(eval $(call tool,staticcheck,honnef.co/go/tools/cmd/staticcheck))
+$(eval $(call tool,controller-gen,sigs.k8s.io/controller-tools/cmd/controller-gen))
+$(eval $(call tool,helm,helm.sh/helm/v3/cmd/helm))
+$(eval $(call tool,gotestsum,gotest.tools/gotestsum))
 
 .PHONY: tools
-tools: bin/tools/staticcheck bin/tools/controller-gen bin/tools/helm ## build the pinned tools into bin/tools
+tools: bin/tools/staticcheck bin/tools/controller-gen bin/tools/helm bin/tools/gotestsum ## build the pinned tools into bin/tools
+
+.PHONY: bin/lab
+bin/lab:
+	@go build -C e2e -o ../bin/lab ./cmd/lab
+
+.PHONY: lab
+lab: deps bin/lab ## build bin/lab and, once, what its cluster is made of
+	bin/lab build
 
 ##### the loop to live in
 
 .PHONY: build
-build: ## build the programs into bin/
-	go build -ldflags '-X github.com/porchlight-lb/porchlight/internal/version.Version=$(VERSION)' -o bin/porchlight ./cli
+build: ## build the porchlight command into bin/
+	go build -trimpath -ldflags '$(STAMP)' -o bin/porchlight ./cli
+
+# Counts and failures of every test run are kept here, for the closing line.
+RESULTS := dist/results
+gotestsum = bin/tools/gotestsum --format pkgname --format-hide-empty-pkg --jsonfile $(RESULTS)/$(1).json
 
 .PHONY: check
-check: bin/tools/staticcheck ## format, lint, unit, property and golden tests
-	@bad=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); if [ -n "$$bad" ]; then echo "gofmt -w these:"; echo "$$bad"; exit 1; fi
+check: export ENVOY = $(shell bin/lab envoy)
+check: bin/lab tools ## format, lint, unit, property and golden tests
+	@bad=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$bad" ]; then echo "not formatted; gofmt -w:"; echo "$$bad"; exit 1; fi
 	go vet ./...
+	go vet -C e2e -tags e2e ./...
 	bin/tools/staticcheck ./...
-	go test ./...
+	cd e2e && ../bin/tools/staticcheck -tags e2e ./...
+	@mkdir -p $(RESULTS)
+	$(call gotestsum,check) -- ./...
+	cd e2e && ../$(call gotestsum,../$(RESULTS)/check-e2e) -- ./...
+
+.PHONY: generate
+generate: tools ## make everything that derives from something else in the tree
+	go run ./deploy/generate
+
+.PHONY: verify
+verify: generate ## generate, and fail on a difference
+	@changed=$$(git status --porcelain -- api config deploy/chart); if [ -n "$$changed" ]; then \
+	  echo "make generate changes these; commit what it makes:"; echo "$$changed"; git --no-pager diff -- api config deploy/chart | head -n 60; exit 1; fi
+
+.PHONY: golden
+golden: export ENVOY = $(shell bin/lab envoy)
+golden: bin/lab ## rewrite the wanted outputs of the golden tests; the diff is the review
+	go test ./controller/allocator ./speaker/election -rewrite
+	go test ./gateway/... ./cli/... -update
+
+.PHONY: sim
+sim: ## a long simulation of the election: SEED=, STEPS=
+	go test ./speaker/election -run TestSimulation -count=1 -v -timeout 60m -args -seed=$(or $(SEED),1) -steps=$(or $(STEPS),200000)
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME each (30s)
+	@go list -f '{{.Dir}}' ./... | while read -r dir; do \
+	  for f in $$(grep -hso 'func Fuzz[A-Za-z0-9]*' $$dir/*_test.go | cut -c6-); do \
+	    echo "$$dir $$f"; go test $$dir -run '^$$' -fuzz "^$$f$$" -fuzztime $(or $(FUZZTIME),30s) || exit 1; done; done
+
+##### images and the lab
+
+.PHONY: images
+images: ## write the porchlight image as an archive to dist/
+	@mkdir -p dist
+	go run ./deploy/images --version '$(VERSION)' --out dist
+
+.PHONY: lab-up
+lab-up: lab images tools
+	bin/lab up --name '$(LAB)' --nodes 3
+
+.PHONY: e2e
+e2e: lab-up ## the suites in the lab, or SUITE= one of them; the lab stays up
+	@for s in $(SUITE); do $(MAKE) e2e-$$s || exit 1; done
+
+e2e-%:
+	@mkdir -p $(RESULTS)
+	cd e2e && ../$(call gotestsum,../$(RESULTS)/$*) -- -tags e2e -count=1 -timeout 30m ./suites/$*
+
+.PHONY: e2e-conformance
+e2e-conformance:
+	@mkdir -p $(RESULTS) dist/conformance
+	go test -C e2e -c -tags e2e -o ../bin/conformance.test ./suites/conformance
+	KUBECONFIG=$$(bin/lab kubeconfig --name '$(LAB)') $(call gotestsum,conformance) --raw-command -- \
+	  go tool test2json -t -p conformance bin/lab exec --name '$(LAB)' client -- $(CURDIR)/bin/conformance.test -test.v=test2json \
+	  -gateway-class=porchlight -conformance-profiles=GATEWAY-HTTP -cleanup-base-resources=true \
+	  -organization=porchlight-lb -project=porchlight -url=https://github.com/porchlight-lb/porchlight \
+	  -version='$(VERSION)' -contact=@porchlight-lb/maintainers -report-output=$(CURDIR)/dist/conformance/report.yaml
+
+.PHONY: e2e-teardown
+e2e-teardown: lab
+	@mkdir -p $(RESULTS)
+	cd e2e && ../$(call gotestsum,../$(RESULTS)/teardown) -- -tags e2e -count=1 -timeout 30m ./lab/teardown
 
 .PHONY: test
-test: check ## everything
+test: lab ## everything: check, the lab's suites, conformance; a closing line of totals
+	@rm -rf $(RESULTS)
+	@$(MAKE) check && $(MAKE) verify && $(MAKE) e2e-teardown && { $(MAKE) e2e; e=$$?; bin/lab down --name '$(LAB)' || e=1; exit $$e; }; \
+	  e=$$?; $(MAKE) totals; exit $$e
+
+.PHONY: totals
+totals:
+	@count() { cat $(RESULTS)/*.json 2>/dev/null | grep '"Test":' | grep -c "\"Action\":\"$$1\""; }; \
+	  echo "$$(count pass) passed, $$(count fail) failed, $$(count skip) skipped"
+
+.PHONY: bench
+bench: ## the figures, beside what they are measured against: SUITE=allocation|layer2|gateway, FULL=1
+	@$(MAKE) lab-up
+	cd e2e && go build -o ../bin/bench ./cmd/bench
+	bin/bench $(if $(findstring command,$(origin SUITE)),-suite $(SUITE)) $(if $(FULL),-full); e=$$?; bin/lab down --name '$(LAB)'; exit $$e
+
+.PHONY: demo
+demo: lab images tools ## the story, in the terminal, on a real cluster
+	@go build -C e2e -o ../bin/demo ./cmd/demo
+	@bin/demo -name '$(LAB)' $(if $(CI),-once)
+
+.PHONY: demo-down
+demo-down: bin/lab ## tear the demo down
+	@bin/lab down --name '$(LAB)'
+
+.PHONY: clean
+clean: ## remove what was built here; caches stay
+	rm -rf bin dist

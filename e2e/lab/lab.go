@@ -137,6 +137,15 @@ func (l *Lab) Build(ctx context.Context) error {
 	return err
 }
 
+// Envoy returns the path of the Envoy binary that the lab's image has.
+func (l *Lab) Envoy(ctx context.Context) (string, error) {
+	c, err := l.cache()
+	if err != nil {
+		return "", err
+	}
+	return c.Envoy(ctx)
+}
+
 // record is what the lab's directory says about the lab, written before
 // anything of it is made.
 type record struct {

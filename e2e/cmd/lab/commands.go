@@ -100,6 +100,26 @@ func kubeconfigCommand(open open) *cobra.Command {
 	}
 }
 
+func envoyCommand(open open) *cobra.Command {
+	return &cobra.Command{
+		Use:   "envoy",
+		Short: "Print the path of the Envoy binary that the lab runs",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			l, err := open()
+			if err != nil {
+				return err
+			}
+			path, err := l.Envoy(cmd.Context())
+			if err != nil {
+				return err
+			}
+			fmt.Println(path)
+			return nil
+		},
+	}
+}
+
 func kubectlCommand(open open) *cobra.Command {
 	return &cobra.Command{
 		Use:   "kubectl -- ARGS…",

