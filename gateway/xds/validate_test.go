@@ -33,11 +33,6 @@ import (
 // the real Envoy.
 func TestEnvoyAccepts(t *testing.T) {
 	envoy := findEnvoy(t)
-	const cases = "../ingest/testdata"
-	base, err := os.ReadFile(filepath.Join(cases, "base.yaml"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	files, err := filepath.Glob(filepath.Join(cases, "*.txtar"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no cases: %v", err)
@@ -45,18 +40,31 @@ func TestEnvoyAccepts(t *testing.T) {
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
 			t.Parallel()
-			a, err := txtar.ParseFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			objects, err := manifest.Read(bytes.NewReader(slices.Concat(base, []byte("\n---\n"), a.Files[0].Data)))
-			if err != nil {
-				t.Fatal(err)
-			}
+			objects := readCase(t, file)
 			objects.AssumeFacts()
 			validate(t, envoy, resources(t, objects))
 		})
 	}
+}
+
+// cases is where the golden cases of translation are.
+const cases = "../ingest/testdata"
+
+// readCase returns the objects of a case.
+func readCase(t *testing.T, file string) *manifest.Objects {
+	base, err := os.ReadFile(filepath.Join(cases, "base.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := txtar.ParseFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	objects, err := manifest.Read(bytes.NewReader(slices.Concat(base, []byte("\n---\n"), a.Files[0].Data)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return objects
 }
 
 // resources are all that the fleets of the case are given.

@@ -1,0 +1,269 @@
+package xds_test
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"flag"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/txtar"
+	"google.golang.org/protobuf/encoding/protojson"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/porchlight-lb/porchlight/gateway/ingest"
+	"github.com/porchlight-lb/porchlight/gateway/ingest/manifest"
+	"github.com/porchlight-lb/porchlight/gateway/ir"
+	"github.com/porchlight-lb/porchlight/gateway/xds"
+	"github.com/porchlight-lb/porchlight/gateway/xds/resource"
+)
+
+var update = flag.Bool("update", false, "rewrite the wanted answers in testdata")
+
+// Each file of testdata has requests to the Gateway infra/gw of the case of
+// the same name in package ingest, and the answers that the real Envoy gives.
+//
+// A request is a line: the Gateway's port, the method, the URL, and headers as
+// Name:value without blanks. Of the answer the file has the status, the
+// location, the headers that begin with X- and are not Envoy's own, and, where
+// a backend answered, its cluster and what it saw of the request.
+func TestEnvoyAnswers(t *testing.T) {
+	envoy := findEnvoy(t)
+	files, err := filepath.Glob("testdata/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no cases: %v", err)
+	}
+	for _, file := range files {
+		name := strings.TrimSuffix(filepath.Base(file), ".txtar")
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a, err := txtar.ParseFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(a.Files) != 2 || a.Files[0].Name != "requests.txt" || a.Files[1].Name != "answers.txt" {
+				t.Fatal("a case is requests.txt and answers.txt")
+			}
+			g := start(t, envoy, readCase(t, filepath.Join(cases, name+".txtar")))
+			var got strings.Builder
+			for line := range strings.Lines(string(a.Files[0].Data)) {
+				if line = strings.TrimSpace(line); line != "" {
+					fmt.Fprintf(&got, "%s\n%s", line, g.ask(t, line))
+				}
+			}
+			if *update {
+				a.Files[1].Data = []byte(got.String())
+				if err := os.WriteFile(file, txtar.Format(a), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			} else if diff := cmp.Diff(string(a.Files[1].Data), got.String()); diff != "" {
+				t.Errorf("answers (-want +got; go test ./gateway/xds -run 'TestEnvoyAnswers/%s$' -update rewrites them):\n%s", name, diff)
+			}
+		})
+	}
+}
+
+// An invalid backend fails its share of the requests, and no more.
+func TestEnvoySharesByWeight(t *testing.T) {
+	g := start(t, findEnvoy(t), readCase(t, filepath.Join(cases, "backends.txtar")))
+	const n = 1000
+	status := map[int]int{}
+	for range n {
+		r := g.do(t, "80 GET http://example.org/partly")
+		status[r.StatusCode]++
+	}
+	// Weights 8 and 2; 5 standard deviations are 63.
+	if bad := status[500]; status[200]+bad != n || bad < 200-63 || bad > 200+63 {
+		t.Errorf("%d requests have these statuses: %v; want about 200 × 500 and 200 for the others", n, status)
+	}
+}
+
+// live is an Envoy that serves the Gateway infra/gw.
+type live struct {
+	ports map[string]int32
+}
+
+// start runs Envoy with the resources of a case, and a server for each
+// cluster, until the test ends.
+func start(t *testing.T, envoy string, o *manifest.Objects) *live {
+	g := &live{ports: map[string]int32{}}
+	o.Facts = map[types.NamespacedName]ingest.Facts{}
+	facts := ingest.Facts{FleetPorts: map[int32]int32{}}
+	for _, gw := range o.Gateways {
+		if gw.Name != "gw" {
+			continue
+		}
+		for _, l := range gw.Spec.Listeners {
+			if facts.FleetPorts[l.Port] == 0 {
+				p := freePort(t)
+				facts.FleetPorts[l.Port], g.ports[fmt.Sprint(l.Port)] = p, p
+			}
+		}
+	}
+	o.Facts[types.NamespacedName{Namespace: "infra", Name: "gw"}] = facts
+	for _, gw := range o.Gateways {
+		if n := (types.NamespacedName{Namespace: gw.Namespace, Name: gw.Name}); gw.Name != "gw" {
+			o.Facts[n] = ingest.Facts{}
+		}
+	}
+
+	set := resources(t, o)
+	for _, f := range ingest.Translate(o.Input).Fleets {
+		for _, c := range f.Clusters {
+			set.Put(xds.Endpoints(ir.Endpoints{Cluster: c.Name(), Addresses: []netip.AddrPort{backend(t, c.Name())}}))
+		}
+	}
+	run(t, envoy, set)
+	return g
+}
+
+func freePort(t *testing.T) int32 {
+	l, err := net.Listen("tcp", "[::]:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return int32(l.Addr().(*net.TCPAddr).Port)
+}
+
+// backend is a server that says what it saw.
+func backend(t *testing.T, cluster string) netip.AddrPort {
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/headers") {
+			w.Header().Set("X-Remove", "not removed")
+			w.Header().Set("X-Add", "of the backend")
+		}
+		fmt.Fprintf(w, "  %s saw %s %s %s%s\n", cluster, r.Proto, r.Method, r.Host, r.RequestURI)
+		printHeaders(w, "    ", r.Header)
+	}))
+	s.Config.Protocols = new(http.Protocols)
+	s.Config.Protocols.SetHTTP1(true)
+	s.Config.Protocols.SetUnencryptedHTTP2(true)
+	s.Start()
+	t.Cleanup(s.Close)
+	return s.Listener.Addr().(*net.TCPAddr).AddrPort()
+}
+
+func printHeaders(w interface{ Write([]byte) (int, error) }, indent string, h http.Header) {
+	var lines []string
+	for name, values := range h {
+		own := name == "X-Request-Id" || strings.HasPrefix(name, "X-Forwarded-") || strings.HasPrefix(name, "X-Envoy-")
+		if strings.HasPrefix(name, "X-") && !own {
+			lines = append(lines, fmt.Sprintf("%s%s: %s\n", indent, name, strings.Join(values, ",")))
+		}
+	}
+	slices.Sort(lines)
+	fmt.Fprint(w, strings.Join(lines, ""))
+}
+
+func run(t *testing.T, envoy string, set resource.Set) {
+	bootstrap := static(t, set)
+	for _, l := range bootstrap.StaticResources.Listeners {
+		l.Address.GetSocketAddress().Address = "::"
+	}
+	bootstrap.Node = &corev3.Node{Id: "test", Cluster: "test"}
+	b, err := protojson.Marshal(bootstrap)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "bootstrap.json")
+	if err := os.WriteFile(file, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(envoy, "--config-path", file, "--concurrency", "1", "--disable-hot-restart",
+		"--log-level", "info", "--component-log-level", "main:debug")
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := cmd.Process.Kill(); err != nil {
+			t.Error(err)
+		}
+		_ = cmd.Wait() // killed, as it should be
+	})
+	var log []string
+	lines := bufio.NewScanner(stderr)
+	for lines.Scan() {
+		if strings.Contains(lines.Text(), "worker entering dispatch loop") {
+			go func() { // the pipe must not fill up
+				for lines.Scan() {
+				}
+			}()
+			return
+		}
+		log = append(log, lines.Text())
+	}
+	t.Fatalf("Envoy does not start:\n%s", strings.Join(log, "\n"))
+}
+
+// do makes the request of a line. The body is still to be read and closed.
+func (g *live) do(t *testing.T, line string) *http.Response {
+	fields := strings.Fields(line)
+	if len(fields) < 3 {
+		t.Fatalf("request %q: want port, method and URL", line)
+	}
+	port, ok := g.ports[fields[0]]
+	if !ok {
+		t.Fatalf("request %q: the Gateway has no such port", line)
+	}
+	r, err := http.NewRequestWithContext(t.Context(), fields[1], fields[2], nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range fields[3:] {
+		name, value, _ := strings.Cut(h, ":")
+		if name == "Host" {
+			r.Host = value
+		} else {
+			r.Header.Add(name, value)
+		}
+	}
+	transport := &http.Transport{
+		DisableKeepAlives: true,
+		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true}, // the certificate is not what is tested
+		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, network, fmt.Sprintf("127.0.0.1:%d", port))
+		},
+	}
+	resp, err := transport.RoundTrip(r)
+	if err != nil {
+		t.Fatalf("request %q: %v", line, err)
+	}
+	t.Cleanup(func() { resp.Body.Close() })
+	return resp
+}
+
+func (g *live) ask(t *testing.T, line string) string {
+	resp := g.do(t, line)
+	var b strings.Builder
+	fmt.Fprintf(&b, "  %d", resp.StatusCode)
+	if l := resp.Header.Get("Location"); l != "" {
+		fmt.Fprintf(&b, " %s", l)
+	}
+	b.WriteString("\n")
+	printHeaders(&b, "  ", resp.Header)
+	body := bufio.NewScanner(resp.Body)
+	for body.Scan() {
+		if strings.HasPrefix(body.Text(), "  ") {
+			fmt.Fprintln(&b, body.Text())
+		}
+	}
+	return b.String()
+}
