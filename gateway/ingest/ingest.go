@@ -39,16 +39,16 @@ type Input struct {
 // Facts are what the shell knows of one Gateway's infrastructure.
 type Facts struct {
 	// Addresses that the Gateway's Service has been given.
-	Addresses []netip.Addr
+	Addresses []netip.Addr `json:"addresses,omitempty"`
 	// AddressRefused says that the addresses the Gateway asks for cannot be
 	// given, in words for a person; empty while nothing is refused.
-	AddressRefused string
+	AddressRefused string `json:"addressRefused,omitempty"`
 	// FleetPorts maps a listener's port to the port that the fleet's Envoys
 	// bind for it. A port without an entry is not served yet.
-	FleetPorts map[int32]int32
+	FleetPorts map[int32]int32 `json:"fleetPorts,omitempty"`
 	// Programmed says of a listener's port that the fleet's Envoys have
 	// acknowledged its listener.
-	Programmed map[int32]bool
+	Programmed map[int32]bool `json:"programmed,omitempty"`
 }
 
 // Output is what follows from an Input. Slices are sorted by name.

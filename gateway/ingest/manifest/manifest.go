@@ -75,7 +75,12 @@ func (o *Objects) add(doc []byte) error {
 	case "ReferenceGrant":
 		return decode(doc, &o.ReferenceGrants, nil)
 	case "Namespace":
-		return decode(doc, &o.Namespaces, nil)
+		return decode(doc, &o.Namespaces, func(n *corev1.Namespace) {
+			if n.Labels == nil { // as the API server does
+				n.Labels = map[string]string{}
+			}
+			n.Labels[corev1.LabelMetadataName] = n.Name
+		})
 	case "Service":
 		return decode(doc, &o.Services, nil)
 	case "Secret":
