@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -73,9 +74,9 @@ func (l *Lab) Kubectl() (string, error) {
 // Dialer returns a function that connects from a host, to IP addresses only.
 // It follows the host through a power cycle.
 func (l *Lab) Dialer(hostName string) func(ctx context.Context, network, address string) (net.Conn, error) {
-	var pid int
+	var last atomic.Int64 // process 1 of the host, when it was last looked for
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
-		p := pid
+		p := int(last.Load())
 		if !host.Is(p, l.Dir, hostName) {
 			pids, err := host.Find(l.Dir)
 			if err != nil {
@@ -84,6 +85,7 @@ func (l *Lab) Dialer(hostName string) func(ctx context.Context, network, address
 			if p = pids[hostName]; p == 0 {
 				return nil, fmt.Errorf("lab %s: host %s is off", l.Name, hostName)
 			}
+			last.Store(int64(p))
 		}
 		return host.Dial(ctx, p, network, address)
 	}

@@ -5,15 +5,16 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
-
-	rbacv1 "k8s.io/api/rbac/v1"
 )
 
 //go:embed manifests/coredns.yaml
@@ -135,17 +136,51 @@ func nodeReady(n *corev1.Node) error {
 	return errors.New("the kubelet has not reported yet")
 }
 
-func (u *run) waitAddons(ctx context.Context) error {
+// waitAddons waits until the cluster's resolver answers on every node, which
+// takes kube-proxy, the pod network and the resolver's pod.
+func (u *run) waitAddons(ctx context.Context, nodes []Host) error {
 	client, err := u.clientset()
 	if err != nil {
 		return err
 	}
 	cp := u.byRole(ControlPlane)[0]
-	return u.wait(ctx, cp, "kube-scheduler", 90*time.Second, func(ctx context.Context) error {
+	err = u.wait(ctx, cp, "kube-scheduler", 90*time.Second, func(ctx context.Context) error {
 		d, err := client.AppsV1().Deployments("kube-system").Get(ctx, "coredns", metav1.GetOptions{})
 		if err == nil && d.Status.AvailableReplicas < 1 {
 			err = errors.New("deployment kube-system/coredns has no available pod")
 		}
 		return err
 	})
+	if err != nil {
+		return fmt.Errorf("%w\n--- pods of kube-system:\n%s", err, u.describePods(ctx, "kube-system"))
+	}
+	for _, n := range nodes {
+		dial := u.Dialer(n.Name)
+		resolver := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return dial(ctx, network, netip.AddrPortFrom(DNSAddress, 53).String())
+		}}
+		err := u.wait(ctx, n, "kube-proxy", 30*time.Second, func(ctx context.Context) error {
+			ctx, cancel := context.WithTimeout(ctx, time.Second)
+			defer cancel()
+			_, err := resolver.LookupNetIP(ctx, "ip4", "kubernetes.default.svc.cluster.local.")
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// describePods is for error messages: what kubectl says about the pods.
+func (u *run) describePods(ctx context.Context, namespace string) string {
+	kubectl, err := u.Kubectl()
+	if err != nil {
+		return err.Error()
+	}
+	b, err := u.command(ctx, HostControlPlane, kubectl, "--kubeconfig", u.Kubeconfig(), "describe", "pods", "-n", namespace).CombinedOutput()
+	if err != nil {
+		return err.Error()
+	}
+	return tail(string(b), 40)
 }

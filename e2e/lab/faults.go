@@ -112,6 +112,9 @@ func (l *Lab) Fault(ctx context.Context, kind FaultKind, hosts ...string) error 
 		}
 	}
 	if err := u.inject(ctx, before, after, kind, hosts); err != nil {
+		if errors.Is(err, ErrNoSpeaker) { // nothing was done
+			err = errors.Join(err, u.recordFaults(before))
+		}
 		return fmt.Errorf("fault %s: %w", Fault{kind, hosts}, err)
 	}
 	return u.recordFaults(after)

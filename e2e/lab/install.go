@@ -1,6 +1,121 @@
 package lab
 
-import "context"
+import (
+	"context"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
 
-// Install builds Porchlight from the checkout and installs it in the lab.
-func (l *Lab) Install(ctx context.Context) error { return nil }
+// Namespace is where Porchlight is installed.
+const Namespace = "porchlight-system"
+
+//go:embed manifests/pool.yaml
+var poolManifest string
+
+// Install builds Porchlight from the checkout, installs it with its chart as
+// a user would, and applies an IPAddressPool and an L2Advertisement, both
+// named default. On a lab that has it, it installs what the checkout has now.
+func (l *Lab) Install(ctx context.Context) error {
+	l.Logf("images of the checkout")
+	version, err := l.buildImages(ctx)
+	if err != nil {
+		return err
+	}
+	archive := filepath.Join(l.Source, "dist/porchlight.tar")
+	l.Logf("images into the nodes")
+	if err := l.Load(ctx, archive); err != nil {
+		return err
+	}
+	helm, err := l.helm(ctx)
+	if err != nil {
+		return err
+	}
+	digest, err := digestOf(archive)
+	if err != nil {
+		return err
+	}
+	u, err := l.running()
+	if err != nil {
+		return err
+	}
+	args := []string{
+		helm, "--kubeconfig", l.Kubeconfig(), "upgrade", "--install", "porchlight", filepath.Join(l.Source, "deploy/chart/porchlight"),
+		"--namespace", Namespace, "--create-namespace", "--set-string", "image.tag=" + version,
+		"--wait", "--timeout", installLimit.String(),
+	}
+	// Two builds of one version are told apart, so that the second is rolled out.
+	for _, program := range []string{"controller", "speaker", "gateway"} {
+		args = append(args, "--set-string", program+".podAnnotations.image="+digest)
+	}
+	l.Logf("Porchlight %s", version)
+	if b, err := u.command(ctx, HostControlPlane, args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: helm upgrade --install: %w\n%s\n--- pods of %s:\n%s",
+			HostControlPlane, err, b, Namespace, u.describePods(ctx, Namespace)+u.podLogs(Namespace))
+	}
+	if err := u.apply(ctx, poolManifest); err != nil {
+		return fmt.Errorf("%s: pool and advertisement: %w", HostControlPlane, err)
+	}
+	return nil
+}
+
+// installLimit is how long all pods may take to be ready.
+const installLimit = 2 * time.Minute
+
+// buildImages writes dist/porchlight.tar and returns its tag.
+func (l *Lab) buildImages(ctx context.Context) (string, error) {
+	cmd := exec.CommandContext(ctx, "go", "run", "./deploy/images", "--out", "dist")
+	cmd.Dir = l.Source
+	if b, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build the images: %w\n%s", err, b)
+	}
+	b, err := os.ReadFile(filepath.Join(l.Source, "dist/version"))
+	if err != nil {
+		return "", fmt.Errorf("version of the images: %w", err)
+	}
+	return strings.TrimSpace(string(b)), nil
+}
+
+// helm returns the path of the pinned helm, which it builds when it is not
+// there.
+func (l *Lab) helm(ctx context.Context) (string, error) {
+	path := filepath.Join(l.Source, "bin/tools/helm")
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
+	}
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", path, "helm.sh/helm/v3/cmd/helm")
+	cmd.Dir = filepath.Join(l.Source, "e2e")
+	if b, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build helm: %w\n%s", err, b)
+	}
+	return path, nil
+}
+
+func digestOf(file string) (string, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", fmt.Errorf("digest of %s: %w", file, err)
+	}
+	return hex.EncodeToString(h.Sum(nil))[:16], nil
+}
+
+// podLogs is for error messages: the end of the logs of a namespace's pods.
+func (u *run) podLogs(namespace string) string {
+	var b strings.Builder
+	if err := u.WriteLogs(&b, 15, "/"+namespace+"/"); err != nil {
+		return err.Error()
+	}
+	return "\n" + b.String()
+}

@@ -155,7 +155,7 @@ func (u *run) up(ctx context.Context) error {
 		return err
 	}
 	u.Logf("cluster DNS")
-	return u.waitAddons(ctx)
+	return u.waitAddons(ctx, nodes)
 }
 
 // certificates makes what the cluster's programs identify themselves with.

