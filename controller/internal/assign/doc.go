@@ -1,0 +1,22 @@
+// Package assign puts the decisions of the allocator into effect: it tells the
+// core what the API server says, and the API server what the core decides.
+//
+// A [Term] is one time of leading. It begins with a fresh, consistent read of
+// pools, namespaces and Services, has the core adopt every recorded address,
+// and then follows the watches. One goroutine owns the core and what is known
+// of each Service (owner.go); reflectors post to it (watch.go), and writers
+// carry out what it wants (writer.go). Nothing survives a term: the API is the
+// only memory.
+//
+// A write is one patch of our own fields, conditional on the version of the
+// Service that it was decided for. A former leader that is late therefore
+// changes nothing that its successor has written.
+//
+// +kubebuilder:rbac:groups="",resources=services;namespaces,verbs=list;watch
+// +kubebuilder:rbac:groups="",resources=services/status,verbs=patch
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+// +kubebuilder:rbac:groups=porchlight.dev,namespace=porchlight-system,resources=ipaddresspools,verbs=list;watch
+// +kubebuilder:rbac:groups=porchlight.dev,namespace=porchlight-system,resources=ipaddresspools/status,verbs=patch
+// +kubebuilder:rbac:groups="",namespace=porchlight-system,resources=secrets,verbs=create
+// +kubebuilder:rbac:groups="",namespace=porchlight-system,resources=secrets,resourceNames=porchlight-gossip,verbs=get
+package assign

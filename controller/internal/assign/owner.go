@@ -1,0 +1,237 @@
+package assign
+
+import (
+	"time"
+
+	"github.com/porchlight-lb/porchlight/api/v1beta1"
+	"github.com/porchlight-lb/porchlight/controller/allocator"
+	"github.com/porchlight-lb/porchlight/internal/reason"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// account is what the owner knows of a Service that is ours, or bears
+// something of ours.
+type account struct {
+	seen seen
+	ours bool
+	wish wish
+}
+
+// poolAccount is what the owner knows of a pool, beside its spec.
+type poolAccount struct {
+	conditions []metav1.Condition
+	generation int64
+}
+
+// owner owns the core. All its methods are for one goroutine.
+type owner struct {
+	class    Class
+	core     *allocator.Allocator
+	accounts map[allocator.Key]*account
+	pools    map[string]poolAccount
+
+	// Until all three are there, nothing is told to the core: it must know
+	// every pool before it adopts, and adopt every address before it gives one.
+	haveServices, havePools, haveNamespaces bool
+	early                                   []*corev1.Service
+
+	// want and forget are the writer's; tell takes events; now is the time.
+	want   func(allocator.Key, job)
+	forget func(allocator.Key)
+	now    func() time.Time
+}
+
+func newOwner(class Class) *owner {
+	return &owner{
+		class:    class,
+		core:     allocator.New(),
+		accounts: map[allocator.Key]*account{},
+		pools:    map[string]poolAccount{},
+		now:      time.Now,
+	}
+}
+
+func (o *owner) ready() bool { return o.haveServices && o.havePools && o.haveNamespaces }
+
+func keyOf(svc *corev1.Service) allocator.Key {
+	return allocator.Key{Namespace: svc.Namespace, Name: svc.Name}
+}
+
+// replaceServices takes all Services there are; the first time, the core
+// adopts what they have.
+func (o *owner) replaceServices(all []*corev1.Service) {
+	o.haveServices = true
+	if !o.ready() {
+		o.early = all
+		return
+	}
+	there := make(map[allocator.Key]bool, len(all))
+	var ours []allocator.Service
+	for _, svc := range all {
+		there[keyOf(svc)] = true
+		if o.account(svc) {
+			ours = append(ours, service(svc))
+		}
+	}
+	for k := range o.accounts {
+		if !there[k] {
+			o.dismiss(k)
+		}
+	}
+	o.core.Adopt(ours)
+	o.decide()
+	for _, svc := range all {
+		o.reconcile(keyOf(svc))
+	}
+}
+
+func (o *owner) setService(svc *corev1.Service) {
+	if o.account(svc) {
+		o.core.SetService(service(svc))
+	}
+	o.decide()
+	o.reconcile(keyOf(svc))
+}
+
+func (o *owner) removeService(svc *corev1.Service) {
+	o.dismiss(keyOf(svc))
+	o.decide()
+}
+
+// account books what is seen of a Service, and says whether it is ours.
+func (o *owner) account(svc *corev1.Service) bool {
+	k, s := keyOf(svc), look(svc)
+	a := o.accounts[k]
+	ours := o.class.owns(svc)
+	switch {
+	case !ours && !s.marked():
+		if a != nil {
+			o.dismiss(k)
+		}
+		return false
+	case a == nil:
+		a = &account{}
+		o.accounts[k] = a
+	case a.ours && !ours:
+		o.core.DeleteService(k)
+		o.count(a.wish, wish{})
+		a.wish = wish{}
+	}
+	a.seen, a.ours = s, ours
+	return ours
+}
+
+// dismiss forgets a Service that is gone, or none of our business.
+func (o *owner) dismiss(k allocator.Key) {
+	if a := o.accounts[k]; a != nil {
+		o.core.DeleteService(k)
+		o.count(a.wish, wish{})
+		o.forget(k)
+		delete(o.accounts, k)
+	}
+}
+
+// decide books the core's decisions.
+func (o *owner) decide() {
+	for _, d := range o.core.Changes() {
+		a := o.accounts[d.Service]
+		w := wishOf(d)
+		o.count(a.wish, w)
+		a.wish = w
+		o.reconcile(d.Service)
+	}
+}
+
+// reconcile has a Service written if it is not as it shall be.
+func (o *owner) reconcile(k allocator.Key) {
+	a := o.accounts[k]
+	switch {
+	case a == nil || a.ours && a.wish.reason == "":
+	case a.wish.fulfilled(a.seen):
+		o.forget(k)
+	default:
+		o.want(k, job{wish: a.wish, seen: a.seen, since: o.now()})
+	}
+}
+
+// count keeps the number of Services that wait, by reason.
+func (o *owner) count(from, to wish) {
+	if from.reason == to.reason {
+		return
+	}
+	if from.reason != "" && from.reason != reason.Allocated {
+		pending.WithLabelValues(string(from.reason)).Dec()
+	}
+	if to.reason != "" && to.reason != reason.Allocated {
+		pending.WithLabelValues(string(to.reason)).Inc()
+	}
+}
+
+func (o *owner) replacePools(all []*v1beta1.IPAddressPool) {
+	there := map[string]bool{}
+	for _, p := range all {
+		there[p.Name] = true
+		o.bookPool(p)
+	}
+	for name := range o.pools {
+		if !there[name] {
+			o.dropPool(name)
+		}
+	}
+	o.havePools = true
+	o.begin()
+}
+
+func (o *owner) setPool(p *v1beta1.IPAddressPool) {
+	o.bookPool(p)
+	o.decide()
+}
+
+func (o *owner) removePool(p *v1beta1.IPAddressPool) {
+	o.dropPool(p.Name)
+	o.decide()
+}
+
+func (o *owner) bookPool(p *v1beta1.IPAddressPool) {
+	o.pools[p.Name] = poolAccount{p.Status.Conditions, p.Generation}
+	o.core.SetPool(pool(p))
+}
+
+func (o *owner) dropPool(name string) {
+	delete(o.pools, name)
+	o.core.DeletePool(name)
+	forgetPool(name)
+}
+
+func (o *owner) replaceNamespaces(all []*corev1.Namespace) {
+	for _, ns := range all {
+		o.core.SetNamespace(ns.Name, ns.Labels)
+	}
+	o.haveNamespaces = true
+	o.begin()
+}
+
+func (o *owner) setNamespace(ns *corev1.Namespace) {
+	o.core.SetNamespace(ns.Name, ns.Labels)
+	o.decide()
+}
+
+func (o *owner) removeNamespace(ns *corev1.Namespace) {
+	o.core.SetNamespace(ns.Name, nil)
+	o.decide()
+}
+
+// begin has the core adopt once everything is there; after that it books what
+// a list changed.
+func (o *owner) begin() {
+	if !o.ready() {
+		return
+	}
+	if all := o.early; all != nil {
+		o.early = nil
+		o.replaceServices(all)
+		return
+	}
+	o.decide()
+}

@@ -1,0 +1,231 @@
+package assign
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/porchlight-lb/porchlight/api/v1beta1"
+	"github.com/porchlight-lb/porchlight/controller/allocator"
+	"github.com/porchlight-lb/porchlight/internal/names"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/events"
+)
+
+const (
+	fieldManager = "porchlight-controller"
+	// poolPause is the shortest time between two writes of one pool's status.
+	poolPause = time.Second
+	// requestTimeout ends a write that an API server does not answer.
+	requestTimeout = 10 * time.Second
+)
+
+// Term is the work of the replica that leads.
+type Term struct {
+	// Kubernetes is a client for the kinds of Kubernetes, and Pools one for
+	// ours.
+	Kubernetes kubernetes.Interface
+	Pools      rest.Interface
+	Recorder   events.EventRecorder
+	Namespace  string
+	Class      Class
+	Log        *slog.Logger
+}
+
+// Run leads until ctx ends, and returns when all it started has ended.
+func (t *Term) Run(ctx context.Context) error {
+	leading.Set(1)
+	defer resetMetrics()
+	var parts sync.WaitGroup
+	defer parts.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+
+	o, w := newOwner(t.Class), newWriter(t.Log)
+	n := newNews(t.Recorder, w.busy)
+	o.want, o.forget = w.want, w.forget
+	w.write = t.writeService
+	w.done = func(k allocator.Key, j job) {
+		latency.Observe(time.Since(j.since).Seconds())
+		if j.wish.reason != "" {
+			n.tell(k, newsItem{j.seen.uid, j.wish.reason, j.wish.message})
+		}
+	}
+
+	inbox := make(chan func(), 1024)
+	post := func(f func()) {
+		select {
+		case inbox <- f:
+		case <-ctx.Done():
+		}
+	}
+	core := t.Kubernetes.CoreV1().RESTClient()
+	parts.Go(func() {
+		follow(ctx, core, "services", "", &corev1.Service{},
+			mirror[*corev1.Service]{post, o.setService, o.removeService, o.replaceServices})
+	})
+	parts.Go(func() {
+		follow(ctx, core, "namespaces", "", &corev1.Namespace{},
+			mirror[*corev1.Namespace]{post, o.setNamespace, o.removeNamespace, o.replaceNamespaces})
+	})
+	parts.Go(func() {
+		follow(ctx, t.Pools, "ipaddresspools", t.Namespace, &v1beta1.IPAddressPool{},
+			mirror[*v1beta1.IPAddressPool]{post, o.setPool, o.removePool, o.replacePools})
+	})
+	parts.Go(func() { w.run(ctx) })
+	parts.Go(func() { n.run(ctx) })
+	parts.Go(func() { t.ensureGossipKey(ctx) })
+	t.own(ctx, o, w, inbox)
+	return nil
+}
+
+// own is the goroutine that owns the core.
+func (t *Term) own(ctx context.Context, o *owner, w *writer, inbox <-chan func()) {
+	start := time.Now()
+	states := make(chan map[string]poolWrite, 1)
+	var parts sync.WaitGroup
+	defer parts.Wait()
+	parts.Go(func() { t.writePools(ctx, states) })
+	tick := time.NewTicker(poolPause)
+	defer tick.Stop()
+	began := false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case f := <-inbox:
+			f()
+			if !began && o.ready() {
+				began = true
+				t.Log.Info("adopted", "services", len(o.accounts), "pools", len(o.pools), "took", time.Since(start).String())
+				t.reportPools(o, states)
+			}
+		case <-tick.C:
+			queueDepth.Set(float64(w.waiting()))
+			t.reportPools(o, states)
+		}
+	}
+}
+
+// poolWrite is a pool's state to be written.
+type poolWrite struct {
+	state allocator.PoolState
+	poolAccount
+}
+
+// reportPools hands the states that changed to the one who writes them. What
+// that one did not get to yet is replaced by what is newer.
+func (t *Term) reportPools(o *owner, states chan map[string]poolWrite) {
+	if !o.ready() {
+		return
+	}
+	var todo map[string]poolWrite
+	select {
+	case todo = <-states:
+	default:
+		todo = map[string]poolWrite{}
+	}
+	for _, st := range o.core.PoolChanges() {
+		measurePool(st)
+		todo[st.Name] = poolWrite{st, o.pools[st.Name]}
+	}
+	if len(todo) > 0 {
+		states <- todo
+	}
+}
+
+// writePools writes the states of pools, and tries again what failed unless
+// there is something newer.
+func (t *Term) writePools(ctx context.Context, states chan map[string]poolWrite) {
+	failed := map[string]poolWrite{}
+	retry := time.NewTicker(poolPause)
+	defer retry.Stop()
+	for {
+		todo := failed
+		select {
+		case <-ctx.Done():
+			return
+		case todo = <-states:
+			for name := range failed {
+				if _, newer := todo[name]; !newer {
+					todo[name] = failed[name]
+				}
+			}
+		case <-retry.C:
+		}
+		failed = map[string]poolWrite{}
+		for name, p := range todo {
+			if err := t.writePool(ctx, p); err != nil && ctx.Err() == nil && !apierrors.IsNotFound(err) {
+				t.Log.Warn("writing the status of a pool", "pool", name, "error", err)
+				failed[name] = p
+			}
+		}
+	}
+}
+
+func (t *Term) writePool(ctx context.Context, p poolWrite) error {
+	patch, err := poolPatch(p.state, t.Namespace, p.conditions, p.generation, time.Now())
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	return t.Pools.Patch(types.ApplyPatchType).Resource("ipaddresspools").Namespace(t.Namespace).Name(p.state.Name).
+		SubResource("status").Param("fieldManager", fieldManager).Param("force", "true").Body(patch).Do(ctx).Error()
+}
+
+func (t *Term) writeService(ctx context.Context, k allocator.Key, j job) (string, error) {
+	patch, err := j.wish.patch(j.seen, time.Now())
+	if err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	svc, err := t.Kubernetes.CoreV1().Services(k.Namespace).Patch(ctx, k.Name, types.StrategicMergePatchType, patch,
+		metav1.PatchOptions{FieldManager: fieldManager}, "status")
+	if err != nil {
+		return "", err
+	}
+	return svc.ResourceVersion, nil
+}
+
+// ensureGossipKey makes the Secret with the speakers' gossip key where there
+// is none. It never changes one.
+func (t *Term) ensureGossipKey(ctx context.Context) {
+	secrets := t.Kubernetes.CoreV1().Secrets(t.Namespace)
+	ensure := func(ctx context.Context) (bool, error) {
+		_, err := secrets.Get(ctx, names.GossipSecret, metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			key := make([]byte, 32)
+			rand.Read(key) // never fails
+			_, err = secrets.Create(ctx, &corev1.Secret{
+				ObjectMeta: metav1.ObjectMeta{
+					Name: names.GossipSecret, Labels: map[string]string{names.ManagedBy: names.Porchlight},
+				},
+				Data: map[string][]byte{names.GossipKey: key},
+			}, metav1.CreateOptions{FieldManager: fieldManager})
+			if err == nil {
+				t.Log.Info("made the gossip key", "secret", names.GossipSecret)
+			}
+		}
+		if err == nil || apierrors.IsAlreadyExists(err) {
+			return true, nil
+		}
+		if !errors.Is(err, context.Canceled) {
+			t.Log.Warn("making the gossip key", "secret", fmt.Sprintf("%s/%s", t.Namespace, names.GossipSecret), "error", err)
+		}
+		return false, nil
+	}
+	// The only error is that ctx ended.
+	_ = wait.PollUntilContextCancel(ctx, 5*time.Second, true, ensure)
+}

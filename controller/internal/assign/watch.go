@@ -1,0 +1,51 @@
+package assign
+
+import (
+	"context"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/tools/cache"
+)
+
+// mirror is the store of a reflector, and keeps nothing: it posts what it is
+// told to the owner of the core. The first list is the start of the mirror's
+// world; later lists, after a watch was broken for too long, replace it.
+type mirror[T any] struct {
+	post    func(func())
+	set     func(T)
+	remove  func(T)
+	replace func([]T)
+}
+
+func (m mirror[T]) Add(o any) error    { m.post(func() { m.set(o.(T)) }); return nil }
+func (m mirror[T]) Update(o any) error { return m.Add(o) }
+func (m mirror[T]) Delete(o any) error { m.post(func() { m.remove(o.(T)) }); return nil }
+func (m mirror[T]) Resync() error      { return nil }
+
+func (m mirror[T]) Replace(list []any, _ string) error {
+	all := make([]T, 0, len(list))
+	for _, o := range list {
+		all = append(all, o.(T))
+	}
+	m.post(func() { m.replace(all) })
+	return nil
+}
+
+// follow has the mirror reflect a resource until ctx ends. An empty namespace
+// is all of them.
+func follow[T any](ctx context.Context, client cache.Getter, resource, namespace string, of runtime.Object, m mirror[T]) {
+	from := cache.NewListWatchFromClient(client, resource, namespace, fields.Everything())
+	list := from.ListWithContextFunc
+	from.ListWithContextFunc = func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+		// Where the server does not stream lists, a reflector would be content
+		// with any state that some API server remembers. A new leader must see
+		// what the former one wrote.
+		if options.ResourceVersion == "0" {
+			options.ResourceVersion = ""
+		}
+		return list(ctx, options)
+	}
+	cache.NewReflectorWithOptions(from, of, m, cache.ReflectorOptions{Name: resource}).RunWithContext(ctx)
+}

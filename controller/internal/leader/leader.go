@@ -1,0 +1,168 @@
+// Package leader has one of several replicas work at a time, by a Lease.
+//
+// A replica that loses the Lease ends its term and stands by again in the same
+// process. It does not exit: an API server that is away for a while would
+// otherwise end in the kubelet's crash back-off, which lasts longer than any
+// outage worth the name.
+//
+// +kubebuilder:rbac:groups=coordination.k8s.io,namespace=porchlight-system,resources=leases,verbs=create
+// +kubebuilder:rbac:groups=coordination.k8s.io,namespace=porchlight-system,resources=leases,resourceNames=porchlight-controller,verbs=get;update
+package leader
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/uuid"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/leaderelection"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
+)
+
+// Lease is the name of the Lease.
+const Lease = "porchlight-controller"
+
+// The times of the Lease. A leader that was killed cannot give it back, so a
+// standby needs at most: one retry until it saw the last renewal, the
+// duration, and one more retry, where a retry takes between one and 2.2
+// periods. That is 1.9 s at worst and 1.4 s on average, which leaves the rest
+// of 2 s for reading the API. One second is the shortest duration that a Lease
+// can express.
+//
+// So short a Lease may be lost when the API server is slow. That costs a new
+// term of some 100 ms and nothing else: a term rebuilds its state from the API.
+const (
+	leaseDuration = time.Second
+	renewDeadline = 800 * time.Millisecond
+	retryPeriod   = 200 * time.Millisecond
+)
+
+// Election is a task that works while this replica holds the Lease.
+type Election struct {
+	Config    *rest.Config
+	Namespace string
+	// Term works until its context ends, and returns once all that it started
+	// has ended. An error ends the term early: the Lease is given back, and
+	// the replica stands again.
+	Term func(ctx context.Context) error
+	Log  *slog.Logger
+
+	ready chan struct{}
+}
+
+// New is an election that has not started.
+func New(config *rest.Config, namespace string, term func(context.Context) error, log *slog.Logger) *Election {
+	return &Election{Config: config, Namespace: namespace, Term: term, Log: log, ready: make(chan struct{})}
+}
+
+func (e *Election) String() string { return "election" }
+
+// Ready is closed once the replica stands for election: a standby is as ready
+// as a leader.
+func (e *Election) Ready() <-chan struct{} { return e.ready }
+
+// Run stands for election, again and again, until ctx ends.
+func (e *Election) Run(ctx context.Context) error {
+	config := rest.CopyConfig(e.Config)
+	// A request that hangs must leave time for another before the deadline.
+	config.Timeout = renewDeadline / 2
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return fmt.Errorf("client of the lease: %w", err)
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return fmt.Errorf("identity for the lease: %w", err)
+	}
+	lock, err := resourcelock.New(resourcelock.LeasesResourceLock, e.Namespace, Lease,
+		client.CoreV1(), client.CoordinationV1(),
+		resourcelock.ResourceLockConfig{Identity: host + "_" + string(uuid.NewUUID())})
+	if err != nil {
+		return fmt.Errorf("lease %s/%s: %w", e.Namespace, Lease, err)
+	}
+	close(e.ready)
+	for ctx.Err() == nil {
+		if err := e.stand(ctx, lock); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stand waits for the Lease, works for one term, and gives the Lease back once
+// the work has ended.
+func (e *Election) stand(ctx context.Context, lock resourcelock.Interface) error {
+	t := term{ended: make(chan struct{})}
+	holding, resign := context.WithCancel(context.WithoutCancel(ctx))
+	defer resign()
+	// While nobody works here, the end of ctx is the end of standing by;
+	// otherwise the work ends first.
+	stop := context.AfterFunc(ctx, func() {
+		if t.abandon() {
+			resign()
+		}
+	})
+	defer stop()
+	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
+		Lock:            lock,
+		Name:            Lease,
+		LeaseDuration:   leaseDuration,
+		RenewDeadline:   renewDeadline,
+		RetryPeriod:     retryPeriod,
+		ReleaseOnCancel: true,
+		Callbacks: leaderelection.LeaderCallbacks{
+			OnStartedLeading: func(holding context.Context) {
+				if !t.begin() {
+					return
+				}
+				defer close(t.ended)
+				defer resign()
+				ctx, cancel := context.WithCancel(ctx)
+				defer cancel()
+				defer context.AfterFunc(holding, cancel)()
+				e.Log.Info("leading")
+				if err := e.Term(ctx); err != nil && ctx.Err() == nil {
+					e.Log.Error("term failed", "error", err)
+				}
+				e.Log.Info("no longer leading")
+			},
+			OnStoppedLeading: func() {},
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("lease %s: %w", Lease, err)
+	}
+	elector.Run(holding)
+	if !t.abandon() {
+		<-t.ended
+	}
+	return nil
+}
+
+// term is whether the work of a term has begun, or may no longer begin: the
+// elector starts it in a goroutine, and returns without waiting for that.
+type term struct {
+	mu               sync.Mutex
+	begun, abandoned bool
+	ended            chan struct{}
+}
+
+func (t *term) begin() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.begun = !t.abandoned
+	return t.begun
+}
+
+// abandon keeps the work from beginning; false if it has begun.
+func (t *term) abandon() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.abandoned = !t.begun
+	return t.abandoned
+}
