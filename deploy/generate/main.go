@@ -59,13 +59,22 @@ func generate(ctx context.Context) error {
 
 // types makes the deep copies and the CRDs of our own kinds.
 func types(ctx context.Context) error {
-	if err := empty("config/crd"); err != nil {
+	made, err := os.MkdirTemp("", "crd-")
+	if err != nil {
 		return err
 	}
-	if _, err := run(ctx, controllerGen, "object", "crd", "paths=./api/...", "output:crd:dir=config/crd"); err != nil {
+	defer os.RemoveAll(made)
+	if _, err := run(ctx, controllerGen, "object", "crd", "paths=./api/...", "output:crd:dir="+made); err != nil {
 		return err
 	}
-	return writeKustomization("config/crd", "gateway-api")
+	const to = "config/crd"
+	if err := empty(to); err != nil {
+		return err
+	}
+	if err := copyCRDs(made, to); err != nil {
+		return err
+	}
+	return writeKustomization(to, "gateway-api")
 }
 
 // gatewayAPI copies the CRDs of the experimental channel. The bundle's
@@ -89,16 +98,20 @@ func gatewayAPI(ctx context.Context) error {
 
 // rbac makes one file for each program, with its ClusterRole and its Role.
 func rbac(ctx context.Context) error {
-	const to = "config/rbac"
-	if err := empty(to); err != nil {
-		return err
-	}
+	roles := map[string][]byte{}
 	for _, p := range programs {
 		out, err := run(ctx, controllerGen, "rbac:roleName="+release+"-"+p, "paths=./"+p+"/...", "output:rbac:stdout")
 		if err != nil {
 			return err
 		}
-		if err := os.WriteFile(filepath.Join(to, p+".yaml"), out, 0o644); err != nil {
+		roles[p] = out
+	}
+	const to = "config/rbac"
+	if err := empty(to); err != nil {
+		return err
+	}
+	for p, role := range roles {
+		if err := os.WriteFile(filepath.Join(to, p+".yaml"), role, 0o644); err != nil {
 			return err
 		}
 	}
@@ -119,24 +132,25 @@ func chartCopies(context.Context) error {
 			return err
 		}
 	}
-	return copyFiles("config/rbac", roles, func([]byte) (bool, error) { return true, nil })
+	return copyAll("config/rbac", roles)
 }
 
 // kustomizeBase renders the chart, one file for each of its templates.
 func kustomizeBase(ctx context.Context) error {
+	made, err := os.MkdirTemp("", "chart-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(made)
+	if _, err := run(ctx, helm, "template", release, chart, "--namespace", namespace, "--kube-version", kubeVersion, "--output-dir", made); err != nil {
+		return err
+	}
 	const to = "config/default"
 	if err := empty(to); err != nil {
 		return err
 	}
-	if _, err := run(ctx, helm, "template", release, chart, "--namespace", namespace, "--kube-version", kubeVersion, "--output-dir", to); err != nil {
-		return err
-	}
 	// Helm writes <chart>/templates/<name>.yaml below the folder it is given.
-	rendered := filepath.Join(to, filepath.Base(chart), "templates")
-	if err := copyFiles(rendered, to, func([]byte) (bool, error) { return true, nil }); err != nil {
-		return err
-	}
-	if err := os.RemoveAll(filepath.Join(to, filepath.Base(chart))); err != nil {
+	if err := copyAll(filepath.Join(made, filepath.Base(chart), "templates"), to); err != nil {
 		return err
 	}
 	ns := object{APIVersion: "v1", Kind: "Namespace"}
@@ -157,6 +171,10 @@ type object struct {
 		Name   string            `json:"name"`
 		Labels map[string]string `json:"labels,omitempty"`
 	} `json:"metadata"`
+}
+
+func copyAll(from, to string) error {
+	return copyFiles(from, to, func([]byte) (bool, error) { return true, nil })
 }
 
 func copyCRDs(from, to string) error {
