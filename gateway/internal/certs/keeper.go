@@ -1,0 +1,136 @@
+package certs
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/porchlight-lb/porchlight/internal/names"
+)
+
+// +kubebuilder:rbac:groups="",namespace=porchlight-system,roleName=porchlight-gateway,resources=secrets,verbs=get;list;watch;create;update
+
+// Keeper keeps the Secrets. It writes, so it belongs to the leader; it is not
+// safe for concurrent use.
+type Keeper struct {
+	Client    client.Client
+	Namespace string
+	Now       func() time.Time
+	Log       *slog.Logger
+}
+
+// CheckEvery is how often Keep should be called when nothing else asks for it.
+const CheckEvery = time.Hour
+
+// Keep makes what is missing and renews what is due: the authority, the
+// server's certificate, and those of the fleets.
+func (k *Keeper) Keep(ctx context.Context, fleets []string) error {
+	ca, err := k.authority(ctx)
+	if err != nil {
+		return err
+	}
+	server := ServerName(k.Namespace)
+	serverNames := []string{server, server + ".cluster.local"}
+	if err := k.leaf(ctx, ca, ServerSecret, x509.ExtKeyUsageServerAuth, serverNames); err != nil {
+		return err
+	}
+	for _, fleet := range fleets {
+		id := Identity(types.NamespacedName{Namespace: k.Namespace, Name: fleet})
+		if err := k.leaf(ctx, ca, FleetSecret(fleet), x509.ExtKeyUsageClientAuth, []string{id}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (k *Keeper) authority(ctx context.Context) (*Authority, error) {
+	now := k.Now()
+	s, err := k.get(ctx, AuthoritySecret)
+	if err != nil {
+		return nil, err
+	}
+	ca, parseErr := ParseAuthority(now, pair(s), s.Data[BundleKey])
+	switch {
+	case parseErr == nil && !ca.Due(now) && bytes.Equal(ca.Bundle, s.Data[BundleKey]):
+		return ca, nil
+	case parseErr == nil && !ca.Due(now):
+	case s.ResourceVersion != "" && parseErr != nil:
+		k.Log.Warn("the xDS authority is unusable and is replaced", "secret", AuthoritySecret, "error", parseErr)
+		fallthrough
+	default:
+		if ca, err = NewAuthority(now, s.Data[BundleKey]); err != nil {
+			return nil, err
+		}
+	}
+	return ca, k.put(ctx, s, ca.Pair, ca.Bundle)
+}
+
+func (k *Keeper) leaf(ctx context.Context, ca *Authority, name string, usage x509.ExtKeyUsage, dns []string) error {
+	s, err := k.get(ctx, name)
+	if err != nil {
+		return err
+	}
+	p := pair(s)
+	due := ca.LeafDue(k.Now(), p, dns...)
+	if !due && bytes.Equal(s.Data[BundleKey], ca.Bundle) {
+		return nil
+	}
+	if due {
+		if p, err = ca.Leaf(k.Now(), usage, dns...); err != nil {
+			return err
+		}
+	}
+	return k.put(ctx, s, p, ca.Bundle)
+}
+
+// get returns the Secret, or one that is to be created.
+func (k *Keeper) get(ctx context.Context, name string) (*corev1.Secret, error) {
+	s := &corev1.Secret{}
+	key := client.ObjectKey{Namespace: k.Namespace, Name: name}
+	if err := k.Client.Get(ctx, key, s); apierrors.IsNotFound(err) {
+		return &corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{
+				Namespace: k.Namespace, Name: name,
+				Labels: map[string]string{names.ManagedBy: names.Porchlight},
+			},
+			Type: corev1.SecretTypeTLS,
+		}, nil
+	} else if err != nil {
+		return nil, fmt.Errorf("reading Secret %s: %w", key, err)
+	}
+	return s, nil
+}
+
+func (k *Keeper) put(ctx context.Context, s *corev1.Secret, p Pair, bundle []byte) error {
+	s = s.DeepCopy()
+	s.Data = map[string][]byte{
+		corev1.TLSCertKey:       p.Certificate,
+		corev1.TLSPrivateKeyKey: p.Key,
+		BundleKey:               slices.Clone(bundle),
+	}
+	write := k.Client.Update
+	if s.ResourceVersion == "" {
+		write = func(ctx context.Context, o client.Object, _ ...client.UpdateOption) error {
+			return k.Client.Create(ctx, o)
+		}
+	}
+	if err := write(ctx, s); err != nil {
+		return fmt.Errorf("writing Secret %s/%s: %w", s.Namespace, s.Name, err)
+	}
+	k.Log.Info("certificate written", "secret", s.Name)
+	return nil
+}
+
+func pair(s *corev1.Secret) Pair {
+	return Pair{Certificate: s.Data[corev1.TLSCertKey], Key: s.Data[corev1.TLSPrivateKeyKey]}
+}
