@@ -172,7 +172,7 @@ func (s *Session) settle() {
 	if !s.heard() {
 		return
 	}
-	s.live = nil
+	s.live = make([]string, 0, len(s.kinds[resource.Listener].have))
 	for name := range s.kinds[resource.Listener].have {
 		s.live = append(s.live, name)
 	}
