@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -27,24 +28,23 @@ func (l *Lab) Down(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
-	// Twice: a program that an Up left behind may start one more host.
-	for range 2 {
-		pids, err := host.Find(l.Dir)
-		if err != nil {
-			return err
-		}
-		g, gctx := errgroup.WithContext(ctx)
-		for name, pid := range pids {
-			g.Go(func() error {
-				if err := host.Kill(gctx, pid); err != nil {
-					return fmt.Errorf("%s: switch off: %w", name, err)
-				}
-				return nil
-			})
-		}
-		if err := g.Wait(); err != nil {
-			return err
-		}
+	// A child of a killed Up keeps the lock until it is process 1 of its
+	// host: whoever has the lock finds them all.
+	pids, err := host.Find(l.Dir)
+	if err != nil {
+		return err
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	for name, pid := range pids {
+		g.Go(func() error {
+			if err := host.Kill(gctx, pid); err != nil {
+				return fmt.Errorf("%s: switch off: %w", name, err)
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
 	}
 	if err := host.RemoveCgroup(l.cgroup(), cgroupLimit); err != nil {
 		return fmt.Errorf("lab %s: %w", l.Name, err)
@@ -52,5 +52,12 @@ func (l *Lab) Down(ctx context.Context) error {
 	if err := os.RemoveAll(l.Dir); err != nil {
 		return fmt.Errorf("lab %s: %w", l.Name, err)
 	}
-	return os.Remove(l.Dir + ".lock")
+	if err := os.Remove(l.Dir + ".lock"); err != nil {
+		return fmt.Errorf("lab %s: %w", l.Name, err)
+	}
+	// The directories around go with the last lab.
+	if os.Remove(filepath.Dir(l.Dir)) == nil {
+		_ = os.Remove(filepath.Dir(filepath.Dir(l.Dir)))
+	}
+	return nil
 }

@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/porchlight-lb/porchlight/e2e/lab/build"
 )
 
 // Namespace is where Porchlight is installed.
@@ -73,7 +75,7 @@ const installLimit = 2 * time.Minute
 func (l *Lab) buildImages(ctx context.Context) (string, error) {
 	cmd := exec.CommandContext(ctx, "go", "run", "./deploy/images", "--out", "dist")
 	cmd.Dir = l.Source
-	if b, err := cmd.CombinedOutput(); err != nil {
+	if b, err := build.Output(cmd); err != nil {
 		return "", fmt.Errorf("build the images: %w\n%s", err, b)
 	}
 	b, err := os.ReadFile(filepath.Join(l.Source, "dist/version"))
@@ -92,7 +94,7 @@ func (l *Lab) helm(ctx context.Context) (string, error) {
 	}
 	cmd := exec.CommandContext(ctx, "go", "build", "-o", path, "helm.sh/helm/v3/cmd/helm")
 	cmd.Dir = filepath.Join(l.Source, "e2e")
-	if b, err := cmd.CombinedOutput(); err != nil {
+	if b, err := build.Output(cmd); err != nil {
 		return "", fmt.Errorf("build helm: %w\n%s", err, b)
 	}
 	return path, nil

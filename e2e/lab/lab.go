@@ -193,9 +193,6 @@ func (l *Lab) prepare(ctx context.Context) (programs, error) {
 	if err != nil {
 		return p, err
 	}
-	if err := os.MkdirAll(c.Dir, 0o755); err != nil {
-		return p, fmt.Errorf("cache: %w", err)
-	}
 	if p.Hostinit, err = c.Hostinit(ctx); err != nil {
 		return p, err
 	}
@@ -214,8 +211,5 @@ func (l *Lab) prepare(ctx context.Context) (programs, error) {
 
 // lock makes Up, Down and faults of one lab wait for each other.
 func (l *Lab) lock(ctx context.Context) (func(), error) {
-	if err := os.MkdirAll(filepath.Dir(l.Dir), 0o755); err != nil {
-		return nil, fmt.Errorf("lab %s: %w", l.Name, err)
-	}
 	return build.Lock(ctx, l.Dir+".lock")
 }

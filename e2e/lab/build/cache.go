@@ -4,12 +4,16 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -40,9 +44,6 @@ func (c Cache) entry(ctx context.Context, name string, inputs []string, fill fun
 	dir := filepath.Join(c.Dir, name+"-"+key(inputs))
 	if _, err := os.Stat(dir); err == nil {
 		return dir, nil
-	}
-	if err := os.MkdirAll(c.Dir, 0o755); err != nil {
-		return "", fmt.Errorf("cache: %w", err)
 	}
 	unlock, err := Lock(ctx, filepath.Join(c.Dir, name+".lock"))
 	if err != nil {
@@ -89,12 +90,32 @@ func (c Cache) contents(files ...string) ([]string, error) {
 	return all, nil
 }
 
-// Lock takes an exclusive lock on path, which it creates, and waits for it
-// until ctx ends. The lock ends with the process at the latest.
+// Lock takes an exclusive lock on path, which it creates with its directory,
+// and waits for it until ctx ends. The lock ends with the process at the
+// latest. Its holder may remove path.
 func Lock(ctx context.Context, path string) (unlock func(), err error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|unix.O_CLOEXEC, 0o644)
+	for {
+		f, err := lockOnce(ctx, path)
+		if err != nil {
+			return nil, fmt.Errorf("lock %s: %w", path, err)
+		}
+		if f != nil {
+			return func() { f.Close() }, nil
+		}
+	}
+}
+
+// lockOnce returns nil when the file was removed while it waited.
+func lockOnce(ctx context.Context, path string) (*os.File, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
 	if err != nil {
-		return nil, fmt.Errorf("lock: %w", err)
+		return nil, err
 	}
 	got := make(chan error, 1)
 	go func() { got <- unix.Flock(int(f.Fd()), unix.LOCK_EX) }()
@@ -105,9 +126,29 @@ func Lock(ctx context.Context, path string) (unlock func(), err error) {
 	}
 	if err != nil {
 		f.Close()
-		return nil, fmt.Errorf("lock %s: %w", path, err)
+		return nil, err
 	}
-	return func() { f.Close() }, nil
+	mine, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	if there, err := os.Stat(path); err != nil || !os.SameFile(mine, there) {
+		f.Close()
+		return nil, nil
+	}
+	return f, nil
+}
+
+// Output runs cmd and returns what it prints. The command is killed when this
+// program is, so that no child goes on alone in a directory that somebody else
+// then works in.
+func Output(cmd *exec.Cmd) ([]byte, error) {
+	// The kernel ties a child to the thread that made it.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	return cmd.CombinedOutput()
 }
 
 // goBuild builds a package, static, into file out.
@@ -115,7 +156,7 @@ func (c Cache) goBuild(ctx context.Context, module, out, ldflags, pkg string) er
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", ldflags, "-o", out, pkg)
 	cmd.Dir = filepath.Join(c.Source, module)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-mod=readonly", "GOWORK=off")
-	if b, err := cmd.CombinedOutput(); err != nil {
+	if b, err := Output(cmd); err != nil {
 		return fmt.Errorf("go build %s: %w\n%s", pkg, err, strings.TrimSpace(string(b)))
 	}
 	return nil

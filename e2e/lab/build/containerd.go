@@ -102,7 +102,7 @@ func fillRoot(ctx context.Context, init, dir, config, snapshotter string, archiv
 	if err := os.WriteFile(file, []byte(config), 0o644); err != nil {
 		return err
 	}
-	pid, err := host.Start(ctx, init, host.Spec{State: dir, Name: "builder"})
+	pid, err := host.Start(ctx, init, host.Spec{State: dir, Name: "builder", Tethered: true})
 	if err != nil {
 		return err
 	}
@@ -161,11 +161,11 @@ func CloneRoot(ctx context.Context, master, target string) error {
 	if err := os.RemoveAll(part); err != nil {
 		return fmt.Errorf("containerd root: %w", err)
 	}
-	if err := exec.CommandContext(ctx, "cp", "-al", master, part).Run(); err != nil {
+	if _, err := Output(exec.CommandContext(ctx, "cp", "-al", master, part)); err != nil {
 		if err := os.RemoveAll(part); err != nil {
 			return fmt.Errorf("containerd root: %w", err)
 		}
-		if b, err := exec.CommandContext(ctx, "cp", "-a", "--reflink=auto", master, part).CombinedOutput(); err != nil {
+		if b, err := Output(exec.CommandContext(ctx, "cp", "-a", "--reflink=auto", master, part)); err != nil {
 			return fmt.Errorf("copy %s: %w\n%s", master, err, b)
 		}
 	}

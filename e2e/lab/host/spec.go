@@ -26,6 +26,8 @@ type Spec struct {
 	// Programs of the host read the value given here and cannot change
 	// the machine's.
 	Tunables []Sysctl
+	// Tethered hosts end with the program that started them.
+	Tethered bool
 }
 
 // Mount is a directory bound from outside onto a path of the host.
