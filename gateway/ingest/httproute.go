@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -141,6 +142,7 @@ func (r *httpRoute) unresolved(reason gwv1.RouteConditionReason, format string, 
 
 // appendCandidates appends the routes that this one has on the given listener.
 func (r *httpRoute) appendCandidates(out []*ir.Candidate, hostname string, l *ir.Listener) []*ir.Candidate {
+	prefix := r.name.String() + "/"
 	for i := range r.rules {
 		rule := &r.rules[i]
 		route := rule.route
@@ -152,7 +154,7 @@ func (r *httpRoute) appendCandidates(out []*ir.Candidate, hostname string, l *ir
 				Route: route, Hostname: hostname,
 				Created: r.obj.CreationTimestamp.Unix(), Source: r.name, Rule: i, Match: j,
 			}
-			c.Route.Name = fmt.Sprintf("%s/%d/%d", r.name, i, j)
+			c.Route.Name = prefix + strconv.Itoa(i) + "/" + strconv.Itoa(j)
 			c.Route.Match = m
 			out = append(out, c)
 		}

@@ -3,6 +3,7 @@ package ir
 import (
 	"fmt"
 	"net/netip"
+	"strconv"
 
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -32,7 +33,7 @@ type Cluster struct {
 
 // Name of the Envoy cluster: what it reaches, and how.
 func (c *Cluster) Name() string {
-	return fmt.Sprintf("%s/%s/%d/%s", c.Service.Namespace, c.Service.Name, c.Port, c.Protocol)
+	return c.Service.Namespace + "/" + c.Service.Name + "/" + strconv.Itoa(int(c.Port)) + "/" + string(c.Protocol)
 }
 
 // Endpoints are the addresses behind a cluster.

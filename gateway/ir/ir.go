@@ -21,7 +21,7 @@ import (
 type Fleet struct {
 	// Listeners by Gateway and port.
 	Listeners []Listener `json:"listeners,omitempty"`
-	// Clusters that the listeners' routes name, by name, each once.
+	// Clusters that the listeners' routes name, sorted, each once.
 	Clusters []Cluster `json:"clusters,omitempty"`
 	// Certificates are the names of the certificates that the listeners use,
 	// sorted, each once.
@@ -78,7 +78,9 @@ type RouteTable struct {
 }
 
 // VirtualHost is the routes of one domain: the smallest unit of routing that
-// can be made and compared alone.
+// can be made and compared alone. A request belongs to the virtual host with
+// the most specific domain that covers its host. Where no route there matches
+// it gets 404: it does not fall to a wildcard's virtual host.
 type VirtualHost struct {
 	// Domain is a host name in lower case, a wildcard (*.example.com covers
 	// any number of labels in front), or * for every other host.

@@ -87,7 +87,19 @@ func hostRank(h string) int {
 // CompareNames orders objects by "namespace/name", as the Gateway API does
 // where nothing else decides.
 func CompareNames(a, b types.NamespacedName) int {
+	if a.Namespace == b.Namespace {
+		return strings.Compare(a.Name, b.Name)
+	}
+	// A namespace may have characters that sort before the slash.
 	return strings.Compare(a.String(), b.String())
+}
+
+func compareClusters(a, b Cluster) int {
+	return cmp.Or(
+		CompareNames(a.Service, b.Service),
+		cmp.Compare(a.Port, b.Port),
+		cmp.Compare(a.Protocol, b.Protocol),
+	)
 }
 
 // Sort puts a fleet in order and drops what is there twice. Routes keep their
@@ -100,7 +112,7 @@ func (f *Fleet) Sort() {
 		chains := f.Listeners[i].Chains
 		slices.SortFunc(chains, func(a, b Chain) int { return strings.Compare(a.ServerName, b.ServerName) })
 	}
-	slices.SortFunc(f.Clusters, func(a, b Cluster) int { return strings.Compare(a.Name(), b.Name()) })
+	slices.SortFunc(f.Clusters, compareClusters)
 	f.Clusters = slices.Compact(f.Clusters)
 	slices.SortFunc(f.Certificates, CompareNames)
 	f.Certificates = slices.Compact(f.Certificates)

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"flag"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -17,11 +18,12 @@ import (
 	"strings"
 	"testing"
 
+	adminv3 "github.com/envoyproxy/go-control-plane/envoy/admin/v3"
+	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
 	"google.golang.org/protobuf/encoding/protojson"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/porchlight-lb/porchlight/gateway/ingest"
 	"github.com/porchlight-lb/porchlight/gateway/ingest/manifest"
@@ -36,7 +38,7 @@ var update = flag.Bool("update", false, "rewrite the wanted answers in testdata"
 // the same name in package ingest, and the answers that the real Envoy gives.
 //
 // A request is a line: the Gateway's port, the method, the URL, and headers as
-// Name:value without blanks. Of the answer the file has the status, the
+// Name:value without blanks. Of the answer the file has protocol, status, the
 // location, the headers that begin with X- and are not Envoy's own, and, where
 // a backend answered, its cluster and what it saw of the request.
 func TestEnvoyAnswers(t *testing.T) {
@@ -92,50 +94,25 @@ func TestEnvoySharesByWeight(t *testing.T) {
 
 // live is an Envoy that serves the Gateway infra/gw.
 type live struct {
-	ports map[string]int32
+	// addresses of the Gateway's ports.
+	addresses map[string]string
 }
 
 // start runs Envoy with the resources of a case, and a server for each
-// cluster, until the test ends.
+// cluster but those of a Service named empty, until the test ends.
 func start(t *testing.T, envoy string, o *manifest.Objects) *live {
-	g := &live{ports: map[string]int32{}}
-	o.Facts = map[types.NamespacedName]ingest.Facts{}
-	facts := ingest.Facts{FleetPorts: map[int32]int32{}}
-	for _, gw := range o.Gateways {
-		if gw.Name != "gw" {
-			continue
-		}
-		for _, l := range gw.Spec.Listeners {
-			if facts.FleetPorts[l.Port] == 0 {
-				p := freePort(t)
-				facts.FleetPorts[l.Port], g.ports[fmt.Sprint(l.Port)] = p, p
-			}
-		}
-	}
-	o.Facts[types.NamespacedName{Namespace: "infra", Name: "gw"}] = facts
-	for _, gw := range o.Gateways {
-		if n := (types.NamespacedName{Namespace: gw.Namespace, Name: gw.Name}); gw.Name != "gw" {
-			o.Facts[n] = ingest.Facts{}
-		}
-	}
-
+	o.AssumeFacts()
 	set := resources(t, o)
 	for _, f := range ingest.Translate(o.Input).Fleets {
 		for _, c := range f.Clusters {
-			set.Put(xds.Endpoints(ir.Endpoints{Cluster: c.Name(), Addresses: []netip.AddrPort{backend(t, c.Name())}}))
+			e := ir.Endpoints{Cluster: c.Name()}
+			if c.Service.Name != "empty" {
+				e.Addresses = []netip.AddrPort{backend(t, c.Name())}
+			}
+			set.Put(xds.Endpoints(e))
 		}
 	}
-	run(t, envoy, set)
-	return g
-}
-
-func freePort(t *testing.T) int32 {
-	l, err := net.Listen("tcp", "[::]:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return int32(l.Addr().(*net.TCPAddr).Port)
+	return run(t, envoy, set)
 }
 
 // backend is a server that says what it saw.
@@ -168,22 +145,27 @@ func printHeaders(w interface{ Write([]byte) (int, error) }, indent string, h ht
 	fmt.Fprint(w, strings.Join(lines, ""))
 }
 
-func run(t *testing.T, envoy string, set resource.Set) {
+// run starts Envoy on ports that the kernel chooses and returns when it
+// listens.
+func run(t *testing.T, envoy string, set resource.Set) *live {
 	bootstrap := static(t, set)
 	for _, l := range bootstrap.StaticResources.Listeners {
-		l.Address.GetSocketAddress().Address = "::"
+		l.Address.GetSocketAddress().PortSpecifier = &corev3.SocketAddress_PortValue{}
 	}
-	bootstrap.Node = &corev3.Node{Id: "test", Cluster: "test"}
+	bootstrap.Admin = &bootstrapv3.Admin{Address: &corev3.Address{Address: &corev3.Address_SocketAddress{
+		SocketAddress: &corev3.SocketAddress{Address: "127.0.0.1", PortSpecifier: &corev3.SocketAddress_PortValue{}},
+	}}}
 	b, err := protojson.Marshal(bootstrap)
 	if err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(t.TempDir(), "bootstrap.json")
+	dir := t.TempDir()
+	file, admin := filepath.Join(dir, "bootstrap.json"), filepath.Join(dir, "admin")
 	if err := os.WriteFile(file, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(envoy, "--config-path", file, "--concurrency", "1", "--disable-hot-restart",
-		"--log-level", "info", "--component-log-level", "main:debug")
+	cmd := exec.Command(envoy, "--config-path", file, "--admin-address-path", admin, "--concurrency", "1",
+		"--disable-hot-restart", "--log-level", "info", "--component-log-level", "main:debug")
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -199,17 +181,41 @@ func run(t *testing.T, envoy string, set resource.Set) {
 	})
 	var log []string
 	lines := bufio.NewScanner(stderr)
-	for lines.Scan() {
-		if strings.Contains(lines.Text(), "worker entering dispatch loop") {
-			go func() { // the pipe must not fill up
-				for lines.Scan() {
-				}
-			}()
-			return
-		}
+	for lines.Scan() && !strings.Contains(lines.Text(), "worker entering dispatch loop") {
 		log = append(log, lines.Text())
 	}
-	t.Fatalf("Envoy does not start:\n%s", strings.Join(log, "\n"))
+	if b, err = os.ReadFile(admin); err != nil {
+		t.Fatalf("Envoy does not start: %v\n%s", err, strings.Join(log, "\n"))
+	}
+	go func() { // the pipe must not fill up
+		for lines.Scan() {
+		}
+	}()
+	return &live{addresses: boundAddresses(t, string(b))}
+}
+
+// boundAddresses asks Envoy where the listeners of infra/gw are.
+func boundAddresses(t *testing.T, admin string) map[string]string {
+	resp, err := http.Get("http://" + admin + "/listeners?format=json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listeners := &adminv3.Listeners{}
+	if err := protojson.Unmarshal(b, listeners); err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]string{}
+	for _, l := range listeners.ListenerStatuses {
+		if port, ok := strings.CutPrefix(l.Name, "infra/gw/"); ok {
+			out[port] = fmt.Sprintf("127.0.0.1:%d", l.LocalAddress.GetSocketAddress().GetPortValue())
+		}
+	}
+	return out
 }
 
 // do makes the request of a line. The body is still to be read and closed.
@@ -218,7 +224,7 @@ func (g *live) do(t *testing.T, line string) *http.Response {
 	if len(fields) < 3 {
 		t.Fatalf("request %q: want port, method and URL", line)
 	}
-	port, ok := g.ports[fields[0]]
+	address, ok := g.addresses[fields[0]]
 	if !ok {
 		t.Fatalf("request %q: the Gateway has no such port", line)
 	}
@@ -236,10 +242,11 @@ func (g *live) do(t *testing.T, line string) *http.Response {
 	}
 	transport := &http.Transport{
 		DisableKeepAlives: true,
+		ForceAttemptHTTP2: true,
 		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true}, // the certificate is not what is tested
 		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 			var d net.Dialer
-			return d.DialContext(ctx, network, fmt.Sprintf("127.0.0.1:%d", port))
+			return d.DialContext(ctx, network, address)
 		},
 	}
 	resp, err := transport.RoundTrip(r)
@@ -253,7 +260,7 @@ func (g *live) do(t *testing.T, line string) *http.Response {
 func (g *live) ask(t *testing.T, line string) string {
 	resp := g.do(t, line)
 	var b strings.Builder
-	fmt.Fprintf(&b, "  %d", resp.StatusCode)
+	fmt.Fprintf(&b, "  %s %d", resp.Proto, resp.StatusCode)
 	if l := resp.Header.Get("Location"); l != "" {
 		fmt.Fprintf(&b, " %s", l)
 	}
