@@ -12,13 +12,14 @@ import (
 	"k8s.io/client-go/tools/events"
 )
 
-// Events tell people what happened, and nobody waits for them: they go out
-// while no status waits to be written, and not faster than one each
-// eventPause. Of a Service that changes meanwhile, the last is told; where
+// Events tell people what happened, and nobody waits for them: they go out one
+// each eventPause while nothing else is written, and one each busyPause
+// otherwise, so that they take little of the API server's time. Of a Service that changes meanwhile, the last is told; where
 // more than mostNews are waiting, new ones are dropped, since the condition
 // says the same.
 const (
 	eventPause = 10 * time.Millisecond
+	busyPause  = 200 * time.Millisecond
 	mostNews   = 20_000
 )
 
@@ -72,17 +73,19 @@ func (n *news) next() (allocator.Key, newsItem, bool) {
 func (n *news) run(ctx context.Context) {
 	tick := time.NewTicker(eventPause)
 	defer tick.Stop()
+	var last time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
-		}
-		if n.busy() {
-			continue
-		}
-		if k, item, ok := n.next(); ok {
-			n.record(k, item)
+		case now := <-tick.C:
+			if n.busy() && now.Sub(last) < busyPause {
+				continue
+			}
+			if k, item, ok := n.next(); ok {
+				n.record(k, item)
+				last = now
+			}
 		}
 	}
 }

@@ -25,6 +25,9 @@ const (
 // leave it room for others.
 const concurrentWrites = 32
 
+// quiet is how long there must have been no write for a burst to be over.
+const quiet = 500 * time.Millisecond
+
 // job is a wish to be fulfilled.
 type job struct {
 	wish  wish
@@ -43,6 +46,7 @@ type writer struct {
 	queue workqueue.TypedRateLimitingInterface[allocator.Key]
 	mu    sync.Mutex
 	jobs  map[allocator.Key]job
+	began time.Time // the last write
 }
 
 func newWriter(log *slog.Logger) *writer {
@@ -67,8 +71,12 @@ func (w *writer) want(k allocator.Key, j job) {
 	}
 }
 
-// busy says whether a write could start now.
-func (w *writer) busy() bool { return w.queue.Len() > 0 }
+// busy says whether a write began not long ago.
+func (w *writer) busy() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return time.Since(w.began) < quiet
+}
 
 // forget drops what is wanted for the Service.
 func (w *writer) forget(k allocator.Key) {
@@ -106,6 +114,7 @@ func (w *writer) next(ctx context.Context) bool {
 	defer w.queue.Done(k)
 	w.mu.Lock()
 	j, wanted := w.jobs[k]
+	w.began = time.Now()
 	w.mu.Unlock()
 	if !wanted || ctx.Err() != nil {
 		w.queue.Forget(k)

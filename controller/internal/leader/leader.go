@@ -13,6 +13,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"sync"
 	"time"
@@ -27,19 +28,22 @@ import (
 // Lease is the name of the Lease.
 const Lease = "porchlight-controller"
 
-// The times of the Lease. A leader that was killed cannot give it back, so a
-// standby needs at most: one retry until it saw the last renewal, the
-// duration, and one more retry, where a retry takes between one and 2.2
-// periods. That is 1.9 s at worst and 1.4 s on average, which leaves the rest
-// of 2 s for reading the API. One second is the shortest duration that a Lease
-// can express.
+// The times of the Lease. A leader that was killed cannot give it back. A
+// standby looks every 1 to 2.2 retry periods, so it sees the last renewal up to
+// 0.33 s late, takes that for valid for the duration, and finds it expired up
+// to 0.33 s late: 1.7 s at worst and 1.2 s on average, which leaves the rest of
+// 2 s for reading the API. One second is the shortest duration that a Lease
+// can express. A leader stops a retry period and the deadline after its last
+// renewal, which is before anybody else may start.
 //
 // So short a Lease may be lost when the API server is slow. That costs a new
 // term of some 100 ms and nothing else: a term rebuilds its state from the API.
 const (
 	leaseDuration = time.Second
-	renewDeadline = 800 * time.Millisecond
-	retryPeriod   = 200 * time.Millisecond
+	renewDeadline = 750 * time.Millisecond
+	retryPeriod   = 150 * time.Millisecond
+	// requestTimeout leaves time for a second request before the deadline.
+	requestTimeout = 500 * time.Millisecond
 )
 
 // Election is a task that works while this replica holds the Lease.
@@ -69,8 +73,9 @@ func (e *Election) Ready() <-chan struct{} { return e.ready }
 // Run stands for election, again and again, until ctx ends.
 func (e *Election) Run(ctx context.Context) error {
 	config := rest.CopyConfig(e.Config)
-	// A request that hangs must leave time for another before the deadline.
-	config.Timeout = renewDeadline / 2
+	config.Timeout = requestTimeout
+	// A connection of its own: a renewal does not queue behind other writes.
+	config.Dial = (&net.Dialer{Timeout: requestTimeout}).DialContext
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return fmt.Errorf("client of the lease: %w", err)

@@ -1,0 +1,171 @@
+package assign
+
+import (
+	"testing"
+	"time"
+
+	"github.com/porchlight-lb/porchlight/api/v1beta1"
+	"github.com/porchlight-lb/porchlight/controller/allocator"
+	"github.com/porchlight-lb/porchlight/internal/names"
+	"github.com/porchlight-lb/porchlight/internal/reason"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// desk is an owner and what it wants written.
+type desk struct {
+	*owner
+	wanted map[allocator.Key]job
+}
+
+func newDesk(class Class) *desk {
+	d := &desk{newOwner(class), map[allocator.Key]job{}}
+	d.want = func(k allocator.Key, j job) { d.wanted[k] = j }
+	d.forget = func(k allocator.Key) { delete(d.wanted, k) }
+	d.now = func() time.Time { return time.Unix(1000, 0) }
+	return d
+}
+
+func balancer(name string, ips ...string) *corev1.Service {
+	svc := &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "x", Name: name, UID: "u", ResourceVersion: "1"},
+		Spec: corev1.ServiceSpec{
+			Type: corev1.ServiceTypeLoadBalancer, IPFamilies: []corev1.IPFamily{corev1.IPv4Protocol},
+			Ports: []corev1.ServicePort{{Protocol: corev1.ProtocolTCP, Port: 80}},
+		},
+	}
+	for _, ip := range ips {
+		mode := corev1.LoadBalancerIPModeVIP
+		svc.Status.LoadBalancer.Ingress = append(svc.Status.LoadBalancer.Ingress, corev1.LoadBalancerIngress{IP: ip, IPMode: &mode})
+	}
+	return svc
+}
+
+func marked(svc *corev1.Service, why reason.Reason, message, pools string) *corev1.Service {
+	svc.Annotations = map[string]string{poolAnnotation: pools}
+	svc.Status.Conditions = []metav1.Condition{{
+		Type: names.Allocated, Status: wish{reason: why}.status(), Reason: string(why), Message: message,
+	}}
+	return svc
+}
+
+func somePool(blocks ...v1beta1.AddressBlock) *v1beta1.IPAddressPool {
+	return &v1beta1.IPAddressPool{
+		ObjectMeta: metav1.ObjectMeta{Name: "p"},
+		Spec:       v1beta1.IPAddressPoolSpec{Addresses: blocks},
+	}
+}
+
+func (d *desk) want1(t *testing.T, name, ip string, why reason.Reason) {
+	t.Helper()
+	j, ok := d.wanted[allocator.Key{Namespace: "x", Name: name}]
+	if !ok {
+		t.Fatalf("nothing is wanted for %s", name)
+	}
+	var ips []string
+	if ip != "" {
+		ips = []string{ip}
+	}
+	if w := (wish{addresses: ips, reason: why, message: j.wish.message, pools: j.wish.pools}); !w.equal(j.wish) {
+		t.Errorf("%s: wanted %+v", name, j.wish)
+	}
+}
+
+// Nothing is decided before everything is there, in whatever order it comes:
+// a recorded address is adopted before a new one is given.
+func TestNothingIsGivenBeforeAllIsKnown(t *testing.T) {
+	services := []*corev1.Service{balancer("a"), balancer("b", "10.0.0.1")}
+	lists := []func(*desk){
+		func(d *desk) { d.replaceServices(services) },
+		func(d *desk) { d.replacePools([]*v1beta1.IPAddressPool{somePool("10.0.0.1-10.0.0.2")}) },
+		func(d *desk) { d.replaceNamespaces([]*corev1.Namespace{{ObjectMeta: metav1.ObjectMeta{Name: "x"}}}) },
+	}
+	for _, order := range [][]int{{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}} {
+		d := newDesk(Class{Name: names.LoadBalancerClass})
+		for i, n := range order {
+			if i == 2 && len(d.wanted) > 0 {
+				t.Errorf("order %v: wanted %v too early", order, d.wanted)
+			}
+			lists[n](d)
+		}
+		d.want1(t, "b", "10.0.0.1", reason.Allocated)
+		d.want1(t, "a", "10.0.0.2", reason.Allocated)
+	}
+}
+
+func started(class Class, services ...*corev1.Service) *desk {
+	d := newDesk(class)
+	d.replaceNamespaces(nil)
+	d.replacePools([]*v1beta1.IPAddressPool{somePool("10.0.0.1-10.0.0.1")})
+	d.replaceServices(services)
+	return d
+}
+
+func TestWhatIsRightIsNotWritten(t *testing.T) {
+	svc := marked(balancer("a", "10.0.0.1"), reason.Allocated, "10.0.0.1 from pool p", "p")
+	d := started(Class{}, svc)
+	if len(d.wanted) > 0 {
+		t.Errorf("wanted %+v", d.wanted)
+	}
+	// Somebody else writes our status: it is put right again.
+	other := marked(balancer("a", "10.9.9.9"), reason.Allocated, "10.0.0.1 from pool p", "p")
+	other.ResourceVersion = "2"
+	d.setService(other)
+	d.want1(t, "a", "10.0.0.1", reason.Allocated)
+	d.setService(svc)
+	if len(d.wanted) > 0 {
+		t.Errorf("wanted %+v", d.wanted)
+	}
+}
+
+func TestNotOursAnyMore(t *testing.T) {
+	class := "porchlight.dev/lb"
+	for name, change := range map[string]func(*corev1.Service){
+		"type":  func(s *corev1.Service) { s.Spec.Type = corev1.ServiceTypeClusterIP },
+		"class": func(s *corev1.Service) { other := "else"; s.Spec.LoadBalancerClass = &other },
+	} {
+		t.Run(name, func(t *testing.T) {
+			held := marked(balancer("a", "10.0.0.1"), reason.Allocated, "10.0.0.1 from pool p", "p")
+			d := started(Class{Name: class}, held, balancer("b"))
+			d.want1(t, "b", "", reason.PoolExhausted)
+			gone := held.DeepCopy()
+			change(gone)
+			d.setService(gone)
+			d.want1(t, "a", "", "")
+			d.want1(t, "b", "10.0.0.1", reason.Allocated)
+			// Once nothing of ours is there, it is none of our business.
+			gone.Annotations, gone.Status.Conditions = nil, nil
+			d.setService(gone)
+			if _, known := d.accounts[keyOf(gone)]; known || len(d.wanted) != 1 {
+				t.Errorf("still known, or wanted: %+v", d.wanted)
+			}
+		})
+	}
+}
+
+// A list after a broken watch says what went away meanwhile.
+func TestLaterList(t *testing.T) {
+	d := started(Class{}, balancer("a"), balancer("b"))
+	d.want1(t, "b", "", reason.PoolExhausted)
+	d.replaceServices([]*corev1.Service{balancer("b")})
+	d.want1(t, "b", "10.0.0.1", reason.Allocated)
+	d.replacePools(nil)
+	d.want1(t, "b", "", reason.NoPool)
+}
+
+func TestWhichServicesAreOurs(t *testing.T) {
+	class := func(s string) *string { return &s }
+	for _, c := range []struct {
+		class    *string
+		required bool
+		ours     bool
+	}{
+		{nil, false, true}, {nil, true, false}, {class("mine"), true, true}, {class("mine"), false, true}, {class("other"), false, false},
+	} {
+		svc := balancer("a")
+		svc.Spec.LoadBalancerClass = c.class
+		if got := (Class{"mine", c.required}).owns(svc); got != c.ours {
+			t.Errorf("%+v: %t", c, got)
+		}
+	}
+}
