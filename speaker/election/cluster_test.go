@@ -385,11 +385,11 @@ func (c *cluster) drain(h *host) {
 
 // sense tells the speaker of its own interfaces.
 func (c *cluster) sense(h *host) {
-	var s NodeState
+	var on []Interface
 	if h.carrier {
-		s.Interfaces = []Interface{{Name: "eth0", MAC: h.mac, Prefixes: []netip.Prefix{everywhere}}}
+		on = []Interface{{Name: "eth0", MAC: h.mac, Prefixes: []netip.Prefix{everywhere}}}
 	}
-	c.step(h, SetSelf{s})
+	c.step(h, SetInterfaces{on})
 }
 
 // membership lets the views of and on a host follow what is so, after the time

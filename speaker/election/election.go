@@ -182,8 +182,14 @@ func (e *Election) Step(now time.Duration, event Event) {
 		e.setAddress(ev.Address)
 	case DeleteAddress:
 		e.deleteAddress(ev.IP)
-	case SetSelf:
-		e.setSelf(ev.State)
+	case SetInterfaces:
+		s := e.states[e.self]
+		s.Interfaces = ev.Interfaces
+		e.setSelf(s)
+	case SetProxy:
+		s := e.states[e.self]
+		s.ProxyDown = ev.Down
+		e.setSelf(s)
 	case Drain:
 		s := e.states[e.self]
 		s.Draining = true
@@ -319,11 +325,10 @@ func (e *Election) leastWeight() int {
 
 func (e *Election) setSelf(s NodeState) {
 	old := e.states[e.self]
-	s.Draining = s.Draining || old.Draining
 	if s.sameAs(old) {
 		return
 	}
-	s.Node, s.Version = e.self, old.Version+1
+	s.Version++
 	e.states[e.self] = s
 	e.sendState()
 	e.standing()
@@ -345,6 +350,9 @@ func (e *Election) setAddress(in Address) {
 			a.claim = s.claim
 			e.count(a.claim, 1)
 			delete(e.strangers, in.IP)
+			if a.claim.Node == e.self && e.joined {
+				e.ready.Send.Claims = append(e.ready.Send.Claims, a.claim)
+			}
 		}
 		a.owner = e.ownerOf(a.claim)
 	}
@@ -404,6 +412,10 @@ func (e *Election) receive(m Message) {
 			continue
 		}
 		if !c.Beats(a.claim) {
+			if a.claim.Beats(c) && a.claim.Node == e.self && e.joined {
+				// Somebody missed the claim that stands.
+				e.ready.Send.Claims = append(e.ready.Send.Claims, a.claim)
+			}
 			continue
 		}
 		deposed := a.claim.Node == e.self && a.claim.Phase >= Offered && e.joined

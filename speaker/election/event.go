@@ -37,8 +37,10 @@ type (
 	// DeleteAddress says that nobody wants the address announced any more.
 	DeleteAddress struct{ IP netip.Addr }
 
-	// SetSelf is what the node knows of itself. Node and Version are ignored.
-	SetSelf struct{ State NodeState }
+	// SetInterfaces lists the node's interfaces that can announce.
+	SetInterfaces struct{ Interfaces []Interface }
+	// SetProxy says whether the node's service proxy is down.
+	SetProxy struct{ Down bool }
 
 	// Receive is a message of another speaker, a delta or its full state.
 	Receive struct{ Message Message }
@@ -64,7 +66,8 @@ func (SetNode) event()         {}
 func (DeleteNode) event()      {}
 func (SetAddress) event()      {}
 func (DeleteAddress) event()   {}
-func (SetSelf) event()         {}
+func (SetInterfaces) event()   {}
+func (SetProxy) event()        {}
 func (Receive) event()         {}
 func (Resynced) event()        {}
 func (SawAnnouncement) event() {}

@@ -34,7 +34,7 @@ func (e *Election) Explain(ip netip.Addr) (Verdict, bool) {
 	if a == nil {
 		return Verdict{}, false
 	}
-	v := Verdict{IP: ip, Owner: e.ownerOf(a.claim), Reason: reason.Announced, Writer: e.writer()}
+	v := Verdict{IP: ip, Owner: e.ownerOf(a.claim), Reason: reason.Announced, Writer: e.Writer()}
 	if v.Owner != "" {
 		v.Writer = v.Owner
 	}
@@ -63,8 +63,9 @@ func (e *Election) names() []string {
 	return slices.Compact(names)
 }
 
-// writer is the lowest live member that takes part.
-func (e *Election) writer() string {
+// Writer is the lowest live member that takes part: it writes what no owner
+// writes.
+func (e *Election) Writer() string {
 	writer := ""
 	for node := range e.members {
 		if _, told := e.states[node]; told && (writer == "" || node < writer) {

@@ -1,0 +1,322 @@
+// Package gossip connects the speakers through memberlist: who lives, and what
+// they tell each other.
+//
+// The timings look for a dead node every probeInterval and give it
+// suspicionMult of them to object. On a LAN at rest a node that is cut off is
+// dead to the others after 300 to 700 ms: up to three intervals until one of
+// two survivors probes it, one for the probe, three for the suspicion. A node
+// that is merely slow has the suspicion's time to refute, through each probe
+// that carries it; memberlist's awareness of its own slowness (Lifeguard)
+// stretches the intervals of a node that misses its own deadlines. Suspicion
+// has no second, longer stage, since three nodes have nobody to confirm it.
+package gossip
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+	"github.com/porchlight-lb/porchlight/speaker/election"
+)
+
+const (
+	probeInterval = 100 * time.Millisecond
+	probeTimeout  = 50 * time.Millisecond
+	suspicionMult = 3
+	// pushPullInterval bounds how long a lost delta stays lost.
+	pushPullInterval = 10 * time.Second
+	// rejoinInterval is how often absent speakers are called, and
+	// rejoinTimeout how long a call takes: what was cut off is found within a
+	// second of its return.
+	rejoinInterval = 500 * time.Millisecond
+	rejoinTimeout  = 400 * time.Millisecond
+	// rejoinMost bounds how many are called at a time.
+	rejoinMost = 8
+)
+
+// Peer is a speaker that should be there.
+type Peer struct {
+	Node string
+	IP   netip.Addr
+}
+
+// Config of the gossip.
+type Config struct {
+	Node string
+	IP   netip.Addr
+	Port int
+	// Key is the shared secret: 16, 24 or 32 bytes.
+	Key []byte
+	// Post takes events for the election.
+	Post func(election.Event)
+	// State is this node's full state.
+	State func() []byte
+	// Peers lists the speakers that the API knows, this one too or not.
+	Peers func() []Peer
+	Log   *slog.Logger
+}
+
+// Gossip is a member.
+type Gossip struct {
+	cfg   Config
+	list  *memberlist.Memberlist
+	queue *memberlist.TransmitLimitedQueue
+
+	mu    sync.Mutex
+	live  map[string]*memberlist.Node
+	known map[string]netip.Addr // every member that was ever seen
+}
+
+// Start listens and makes this node a member of its own. Join makes it one of
+// the others'.
+func Start(cfg Config) (*Gossip, error) {
+	g := &Gossip{cfg: cfg, live: map[string]*memberlist.Node{}, known: map[string]netip.Addr{}}
+	g.queue = &memberlist.TransmitLimitedQueue{RetransmitMult: 3, NumNodes: g.members}
+	c := memberlist.DefaultLANConfig()
+	c.Name = cfg.Node
+	c.BindAddr, c.BindPort = cfg.IP.String(), cfg.Port
+	c.AdvertiseAddr, c.AdvertisePort = cfg.IP.String(), cfg.Port
+	c.SecretKey = cfg.Key
+	c.Label = label(cfg.Key)
+	c.ProbeInterval, c.ProbeTimeout = probeInterval, probeTimeout
+	c.SuspicionMult, c.SuspicionMaxTimeoutMult = suspicionMult, 1
+	c.GossipInterval, c.GossipNodes = probeInterval, 3
+	c.PushPullInterval = pushPullInterval
+	c.TCPTimeout = rejoinTimeout
+	c.RetransmitMult = 3
+	c.EnableCompression = false
+	c.HandoffQueueDepth = 8192
+	c.Delegate, c.Events = (*delegate)(g), (*events)(g)
+	c.Logger = log.New(&lines{cfg.Log}, "", 0)
+	list, err := memberlist.Create(c)
+	if err != nil {
+		return nil, fmt.Errorf("listening for gossip on %s port %d: %w", cfg.IP, cfg.Port, err)
+	}
+	g.list = list
+	return g, nil
+}
+
+// label keeps two installations on one LAN apart before they try each other's
+// keys. It says nothing about the key.
+func label(key []byte) string {
+	sum := sha256.Sum256(append([]byte("porchlight gossip label "), key...))
+	return "porchlight-" + hex.EncodeToString(sum[:8])
+}
+
+// Join calls the others until one answered, there are none to call, or the time
+// is up. It returns how many there should be.
+func (g *Gossip) Join(ctx context.Context, most time.Duration) int {
+	deadline := time.Now().Add(most)
+	for {
+		absent := g.absent()
+		others := len(absent) + g.members() - 1
+		if others == 0 || g.call(ctx, absent) > 0 || time.Now().After(deadline) || ctx.Err() != nil {
+			return others
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(rejoinInterval):
+		}
+	}
+}
+
+// Run calls absent speakers, for ever.
+func (g *Gossip) Run(ctx context.Context) {
+	tick := time.NewTicker(rejoinInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			g.call(ctx, g.absent())
+		}
+	}
+}
+
+// absent are the speakers that should be there and are not: those that the API
+// knows, and those that were members.
+func (g *Gossip) absent() []Peer {
+	want := map[string]netip.Addr{}
+	for _, p := range g.cfg.Peers() {
+		want[p.Node] = p.IP
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for node, ip := range g.known {
+		if _, ok := want[node]; !ok && len(want) == 0 {
+			want[node] = ip
+		}
+	}
+	var out []Peer
+	for node, ip := range want {
+		if _, live := g.live[node]; !live && node != g.cfg.Node && ip.IsValid() {
+			out = append(out, Peer{node, ip})
+		}
+	}
+	rand.Shuffle(len(out), func(i, j int) { out[i], out[j] = out[j], out[i] })
+	return out[:min(len(out), rejoinMost)]
+}
+
+func (g *Gossip) call(ctx context.Context, peers []Peer) int {
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	joined := 0
+	for _, p := range peers {
+		wg.Go(func() {
+			if ctx.Err() != nil {
+				return
+			}
+			n, err := g.list.Join([]string{g.address(p)})
+			if err != nil {
+				g.cfg.Log.Debug("calling an absent speaker", "node", p.Node, "error", err)
+			}
+			mu.Lock()
+			joined += n
+			mu.Unlock()
+		})
+	}
+	wg.Wait()
+	return joined
+}
+
+func (g *Gossip) address(p Peer) string {
+	return p.Node + "/" + net.JoinHostPort(p.IP.String(), strconv.Itoa(g.cfg.Port))
+}
+
+func (g *Gossip) members() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return max(1, len(g.live))
+}
+
+// Send implements agent.Gossip. Every live member gets the message at once; the
+// queue repeats it, and push/pull mends what that does not.
+func (g *Gossip) Send(m election.Message) {
+	g.mu.Lock()
+	to := make([]*memberlist.Node, 0, len(g.live))
+	for name, n := range g.live {
+		if name != g.cfg.Node {
+			to = append(to, n)
+		}
+	}
+	g.mu.Unlock()
+	for _, piece := range m.Split() {
+		for _, n := range to {
+			if err := g.list.SendBestEffort(n, piece); err != nil {
+				g.cfg.Log.Debug("sending to a speaker", "node", n.Name, "error", err)
+			}
+		}
+		g.queue.QueueBroadcast(broadcast(piece))
+	}
+}
+
+// Exchange implements agent.Gossip.
+func (g *Gossip) Exchange(node string, done func()) {
+	g.mu.Lock()
+	n := g.live[node]
+	g.mu.Unlock()
+	go func() {
+		if n != nil {
+			ip, _ := netip.AddrFromSlice(n.Addr)
+			g.call(context.Background(), []Peer{{node, ip.Unmap()}})
+		}
+		done()
+	}()
+}
+
+// Leave implements agent.Gossip.
+func (g *Gossip) Leave(most time.Duration) {
+	if err := g.list.Leave(most); err != nil {
+		g.cfg.Log.Debug("leaving", "error", err)
+	}
+	if err := g.list.Shutdown(); err != nil {
+		g.cfg.Log.Debug("closing the gossip", "error", err)
+	}
+}
+
+type broadcast []byte
+
+func (b broadcast) Invalidates(memberlist.Broadcast) bool { return false }
+func (b broadcast) Message() []byte                       { return b }
+func (b broadcast) Finished()                             {}
+func (b broadcast) UniqueBroadcast()                      {}
+
+// delegate is Gossip as memberlist sees it.
+type delegate Gossip
+
+func (d *delegate) NodeMeta(int) []byte { return nil }
+
+func (d *delegate) NotifyMsg(b []byte) { d.receive(b) }
+
+func (d *delegate) GetBroadcasts(overhead, limit int) [][]byte {
+	return d.queue.GetBroadcasts(overhead, limit)
+}
+
+func (d *delegate) LocalState(bool) []byte { return d.cfg.State() }
+
+func (d *delegate) MergeRemoteState(b []byte, _ bool) { d.receive(b) }
+
+func (d *delegate) receive(b []byte) {
+	m, err := election.Unmarshal(b)
+	if err != nil {
+		d.cfg.Log.Warn("a speaker said what this one does not understand", "error", err)
+		return
+	}
+	if !m.Empty() {
+		d.cfg.Post(election.Receive{Message: m})
+	}
+}
+
+// events is Gossip as memberlist's membership sees it. memberlist holds a lock
+// while it calls.
+type events Gossip
+
+func (e *events) NotifyJoin(n *memberlist.Node) {
+	node := *n
+	e.mu.Lock()
+	e.live[node.Name] = &node
+	if ip, ok := netip.AddrFromSlice(node.Addr); ok {
+		e.known[node.Name] = ip.Unmap()
+	}
+	e.mu.Unlock()
+	e.cfg.Log.Info("speaker joined", "node", node.Name)
+	e.cfg.Post(election.MemberUp{Node: node.Name})
+}
+
+func (e *events) NotifyLeave(n *memberlist.Node) {
+	e.mu.Lock()
+	delete(e.live, n.Name)
+	e.mu.Unlock()
+	e.cfg.Log.Info("speaker left", "node", n.Name, "died", n.State == memberlist.StateDead)
+	e.cfg.Post(election.MemberDown{Node: n.Name})
+}
+
+func (e *events) NotifyUpdate(n *memberlist.Node) {
+	node := *n
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.live[node.Name] = &node
+}
+
+// lines sends memberlist's log lines to ours. Its levels are about its own
+// probes: what matters is in the events.
+type lines struct{ log *slog.Logger }
+
+var _ io.Writer = (*lines)(nil)
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.log.Debug("memberlist", "line", string(b))
+	return len(b), nil
+}

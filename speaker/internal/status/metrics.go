@@ -1,0 +1,23 @@
+package status
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+)
+
+var (
+	ownedAddresses = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "porchlight_layer2_owned_addresses", Help: "Addresses that this node answers for.",
+	})
+	liveMembers = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "porchlight_speaker_members", Help: "Live speakers, this one included.",
+	})
+	takeovers = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "porchlight_layer2_takeovers_total", Help: "Addresses that this node took, by cause.",
+	}, []string{"cause"})
+	lastChange = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "porchlight_layer2_last_change_timestamp_seconds", Help: "When this node last took an address or gave one up.",
+	})
+)
+
+func init() { metrics.Registry.MustRegister(ownedAddresses, liveMembers, takeovers, lastChange) }

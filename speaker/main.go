@@ -1,0 +1,138 @@
+// Command speaker runs on every node. The speakers agree who answers for each
+// address, and answer ARP and NDP for it. The decisions are in election and
+// layer2, the rest in internal.
+//
+// It needs the host's network and the capability NET_RAW, for the raw sockets;
+// nothing else.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+
+	"github.com/porchlight-lb/porchlight/internal/program"
+	"github.com/porchlight-lb/porchlight/speaker/election"
+	"github.com/porchlight-lb/porchlight/speaker/internal/agent"
+	"github.com/porchlight-lb/porchlight/speaker/internal/gossip"
+	"github.com/porchlight-lb/porchlight/speaker/internal/proxy"
+	"github.com/porchlight-lb/porchlight/speaker/internal/segment"
+	"github.com/porchlight-lb/porchlight/speaker/internal/status"
+	"github.com/porchlight-lb/porchlight/speaker/internal/watch"
+)
+
+type options struct {
+	program.Options
+	node, ip      string
+	gossipPort    int
+	join          time.Duration
+	refresh       time.Duration
+	drain         time.Duration
+	ignoreExclude bool
+	proxyHealth   string
+}
+
+func main() {
+	var o options
+	o.Bind(flag.CommandLine)
+	flag.StringVar(&o.node, "node-name", os.Getenv("NODE_NAME"), "name of this node")
+	flag.StringVar(&o.ip, "node-ip", os.Getenv("NODE_IP"), "address of this node, for gossip")
+	flag.IntVar(&o.gossipPort, "gossip-port", 7947, "port of the gossip, UDP and TCP")
+	flag.DurationVar(&o.join, "join-timeout", 5*time.Second, "how long to look for other speakers before going on alone")
+	flag.DurationVar(&o.refresh, "announce-refresh", time.Minute, "time between announcements of an address that stays")
+	flag.DurationVar(&o.drain, "drain-timeout", 5*time.Second, "how long to wait at a stop until others took over")
+	flag.BoolVar(&o.ignoreExclude, "ignore-exclude-lb", false, "announce also from nodes labelled node.kubernetes.io/exclude-from-external-load-balancers")
+	flag.StringVar(&o.proxyHealth, "proxy-health-url", "http://127.0.0.1:10256/livez", "health of kube-proxy; a node whose proxy was healthy and is not any more yields; empty: not watched")
+	flag.Parse()
+
+	ctx, stop := program.Context()
+	defer stop()
+	log, err := o.Logger("speaker")
+	if err == nil {
+		err = run(ctx, o, log)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "speaker:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, o options, log *slog.Logger) error {
+	ip, err := netip.ParseAddr(o.ip)
+	if err != nil || o.node == "" {
+		return fmt.Errorf("--node-name %q and --node-ip %q: want the node's name and address", o.node, o.ip)
+	}
+	mgr, err := o.Manager(manager.Options{Scheme: program.Scheme(), Cache: watch.CacheOptions(o.Namespace)})
+	if err != nil {
+		return err
+	}
+	speaker := agent.New(log, o.node)
+	speaker.Drain = o.drain
+
+	lan := segment.New(log)
+	lan.Refresh = o.refresh
+	lan.Post = speaker.Post
+
+	objects := watch.New(log)
+	objects.IgnoreExclude = o.ignoreExclude
+	objects.Post = speaker.Post
+
+	writer := &status.Writer{
+		Log: log, Node: o.node, Namespace: o.Namespace,
+		Reader: mgr.GetCache(), Client: mgr.GetClient(), Recorder: mgr.GetEventRecorder("porchlight-speaker"),
+		Services: objects, Ask: speaker.Do,
+	}
+	writer.Init()
+	objects.Touched = writer.Touch
+
+	speaker.Segment = lan
+	speaker.Reporter = writer
+	speaker.Begin = func(ctx context.Context, serve func(task func(context.Context) error)) (int, error) {
+		sensed := make(chan struct{})
+		serve(func(ctx context.Context) error { return lan.Run(ctx, sensed) })
+		if err := objects.Start(ctx, mgr.GetCache()); err != nil {
+			return 0, err
+		}
+		key, err := gossip.Key(ctx, log, mgr.GetAPIReader(), o.Namespace)
+		if err != nil {
+			return 0, err
+		}
+		select {
+		case <-sensed:
+		case <-ctx.Done():
+			return 0, context.Cause(ctx)
+		}
+		members, err := gossip.Start(gossip.Config{
+			Node: o.node, IP: ip, Port: o.gossipPort, Key: key, Log: log,
+			Post: speaker.Post, State: speaker.State, Peers: objects.Peers,
+		})
+		if err != nil {
+			return 0, err
+		}
+		speaker.Connect(members)
+		others := members.Join(ctx, o.join)
+		serve(func(ctx context.Context) error { members.Run(ctx); return nil })
+		serve(func(ctx context.Context) error { writer.Run(ctx); return nil })
+		if o.proxyHealth != "" {
+			serve(func(ctx context.Context) error {
+				proxy.Watch(ctx, o.proxyHealth, func(down bool) { speaker.Post(election.SetProxy{Down: down}) })
+				return nil
+			})
+		}
+		return others, nil
+	}
+	if err := program.Add(mgr, speaker, false); err != nil {
+		return err
+	}
+	if err := mgr.Start(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
