@@ -45,6 +45,9 @@ type Config struct {
 	Failback time.Duration
 	// Rebalance is the least time between two moves for the sake of load: 10 s.
 	Rebalance time.Duration
+	// Gather is how long a node that just joined leaves addresses that nobody
+	// ever held, so that speakers which start together share them: 1 s.
+	Gather time.Duration
 	// Forget is how long claims of addresses that the API does not have are
 	// kept: 5 min.
 	Forget time.Duration
@@ -95,7 +98,8 @@ type Election struct {
 	self   string
 	now    time.Duration
 	joined bool
-	others int
+	since  time.Duration // of joined
+	others int           // speakers that there should be besides
 
 	members map[string]time.Duration // live, since when
 	weights []count                  // recent numbers of members, oldest first
@@ -131,7 +135,7 @@ func New(cfg Config, now time.Duration) *Election {
 		{&cfg.Stagger, 500 * time.Millisecond}, {&cfg.Unknown, time.Second}, {&cfg.Handover, 3 * time.Second},
 		{&cfg.Caution, 200 * time.Millisecond}, {&cfg.Fence, 3 * time.Second}, {&cfg.Contest, 500 * time.Millisecond},
 		{&cfg.Freeze, time.Second}, {&cfg.Merge, 5 * time.Second}, {&cfg.Failback, 3 * time.Second},
-		{&cfg.Rebalance, 10 * time.Second}, {&cfg.Forget, 5 * time.Minute},
+		{&cfg.Rebalance, 10 * time.Second}, {&cfg.Forget, 5 * time.Minute}, {&cfg.Gather, time.Second},
 	} {
 		if *d.field == 0 {
 			*d.field = d.value
@@ -210,7 +214,7 @@ func (e *Election) Step(now time.Duration, event Event) {
 // join begins to take part. What others own already is no news; what this node
 // owned before it restarted, and nobody took, it goes on with.
 func (e *Election) join(others int) {
-	e.joined, e.others = true, others
+	e.joined, e.since, e.others = true, e.now, others
 	e.sendState()
 	e.standing()
 	for _, ip := range e.order() {
@@ -545,7 +549,7 @@ func (e *Election) evaluate(a *address) {
 // orphan is an address that nobody live holds.
 func (e *Election) orphan(a *address) bool {
 	e.plan(a)
-	if a.due == never || !e.unheard(a) || a.due > e.now {
+	if a.due == never || e.gathering(a) || !e.unheard(a) || a.due > e.now {
 		return false
 	}
 	cause := CauseDied
@@ -557,6 +561,21 @@ func (e *Election) orphan(a *address) bool {
 	}
 	e.claim(a, Held, "", cause)
 	return true
+}
+
+// gathering says whether to wait for the others of a start.
+func (e *Election) gathering(a *address) bool {
+	if a.claim.Term > 0 || e.now-e.since >= e.cfg.Gather {
+		return false
+	}
+	told := 0
+	for node := range e.members {
+		if _, ok := e.states[node]; ok {
+			told++
+		}
+	}
+	e.timed[a.IP] = struct{}{}
+	return told <= e.others
 }
 
 // mine is an address that this node holds.
