@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -22,7 +21,6 @@ import (
 func (u *run) command(ctx context.Context, hostName string, argv ...string) *exec.Cmd {
 	args := append([]string{host.ArgEnter, strconv.Itoa(u.pids[hostName])}, argv...)
 	cmd := exec.CommandContext(ctx, u.record.Programs.Hostinit, args...)
-	cmd.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":"+searchPath)
 	// The whole family ends with ctx; a caller that is killed takes it along.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
@@ -94,6 +92,9 @@ func (l *Lab) Dialer(hostName string) func(ctx context.Context, network, address
 // RESTConfig is an administrator's access to the cluster's API from any
 // program of the machine: it connects from the control plane's host.
 func (l *Lab) RESTConfig() (*rest.Config, error) {
+	if _, err := l.read(); err != nil {
+		return nil, err
+	}
 	c, err := clientcmd.BuildConfigFromFlags("", l.Kubeconfig())
 	if err != nil {
 		return nil, fmt.Errorf("lab %s: %w", l.Name, err)

@@ -202,7 +202,7 @@ func (l *Lab) prepare(ctx context.Context) (programs, error) {
 	if p.CNIPlugins, err = build.CNIPlugins(); err != nil {
 		return p, err
 	}
-	if p.Snapshotter, err = build.Snapshotter(c.Dir); err != nil {
+	if p.Snapshotter, err = build.Snapshotter(c.Dir, l.Dir); err != nil {
 		return p, err
 	}
 	p.ContainerdRoot, err = c.ContainerdRoot(ctx, p.Snapshotter)

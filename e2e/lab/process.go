@@ -3,13 +3,24 @@ package lab
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
+
+	"github.com/porchlight-lb/porchlight/e2e/lab/host"
 )
 
 // process is a long-running program of a host.
 type process struct {
 	name string
 	args []string
+}
+
+// in reports whether the program is among the host's processes. Those in
+// containers are not meant, and neither is a change of its arguments.
+func (p process) in(running []host.Process) bool {
+	return slices.ContainsFunc(running, func(r host.Process) bool {
+		return !r.Contained && filepath.Base(r.Args[0]) == filepath.Base(p.args[0])
+	})
 }
 
 // processes returns what runs on h, in the order of start.

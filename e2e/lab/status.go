@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -66,7 +67,7 @@ func (u *run) processStates(h Host) string {
 	var words []string
 	for _, p := range u.processes(h, u.record) {
 		word := p.name
-		if !slices.ContainsFunc(running, func(r host.Process) bool { return slices.Equal(r.Args, p.args) }) {
+		if !p.in(running) {
 			word += "(ended)"
 		}
 		words = append(words, word)
@@ -79,9 +80,11 @@ func (u *run) nodeState(ctx context.Context, name string) string {
 	if err != nil {
 		return err.Error()
 	}
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
 	node, err := client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
-		return "on, no Node"
+		return "on, unknown"
 	}
 	if err := nodeReady(node); err != nil {
 		return "NotReady"

@@ -390,7 +390,7 @@ func (u *run) start(ctx context.Context, h Host, p process) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", h.Name, err)
 	}
-	if slices.ContainsFunc(running, func(r host.Process) bool { return slices.Equal(r.Args, p.args) }) {
+	if p.in(running) {
 		return nil
 	}
 	log, err := os.OpenFile(u.logFile(h.Name, p.name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
@@ -401,7 +401,7 @@ func (u *run) start(ctx context.Context, h Host, p process) error {
 	args := []string{host.ArgEnter, "-detach", "-cgroup", u.spec(h).Cgroup, strconv.Itoa(u.pids[h.Name])}
 	cmd := exec.CommandContext(ctx, u.record.Programs.Hostinit, append(args, p.args...)...)
 	cmd.Dir = "/"
-	cmd.Env = []string{"PATH=" + searchPath, "HOME=/root", "LANG=C.UTF-8"}
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=/root", "LANG=C.UTF-8"}
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Run(); err != nil {
 		return u.failed(h.Name, "start "+p.name, p.name, err)
@@ -409,21 +409,43 @@ func (u *run) start(ctx context.Context, h Host, p process) error {
 	return nil
 }
 
-const searchPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
 // wait asks check again and again until it succeeds. When that takes longer
-// than limit, or the process p is not there any more, the error carries the
-// end of its log.
-func (u *run) wait(ctx context.Context, h Host, p string, limit time.Duration, check func(context.Context) error) error {
+// than limit, or the program does not run any more, the error carries the end
+// of its log.
+func (u *run) wait(ctx context.Context, h Host, program string, limit time.Duration, check func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	var last error
+	var last, ended error
+	lookAgain := time.Now().Add(time.Second)
 	err := poll(ctx, 100*time.Millisecond, func(ctx context.Context) bool {
-		last = check(ctx)
-		return last == nil
+		if last = check(ctx); last == nil {
+			return true
+		}
+		if time.Now().After(lookAgain) {
+			lookAgain = time.Now().Add(time.Second)
+			ended = u.ended(h, program)
+		}
+		return ended != nil
 	})
+	if err == nil {
+		err = ended
+	}
 	if err != nil {
-		return u.failed(h.Name, fmt.Sprintf("wait %s for %s", limit, p), p, errors.Join(last, err))
+		return u.failed(h.Name, "wait for "+program, program, errors.Join(last, err))
+	}
+	return nil
+}
+
+// ended returns an error when the program of h does not run.
+func (u *run) ended(h Host, program string) error {
+	running, err := host.Processes(u.pids[h.Name])
+	if err != nil {
+		return err
+	}
+	for _, p := range u.processes(h, u.record) {
+		if p.name == program && !p.in(running) {
+			return fmt.Errorf("%s does not run any more", program)
+		}
 	}
 	return nil
 }

@@ -57,15 +57,23 @@ func CNIPlugins() (string, error) {
 	return "", fmt.Errorf("no CNI plugins in %s: run make deps", strings.Join(dirs, ", "))
 }
 
-// Snapshotter returns the name of the containerd snapshotter that works in
-// dir: overlayfs, or native where dir is itself on an overlay.
-func Snapshotter(dir string) (string, error) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil {
-		return "", fmt.Errorf("file system of %s: %w", dir, err)
-	}
-	if st.Type == unix.OVERLAYFS_SUPER_MAGIC {
-		return "native", nil
+// Snapshotter returns the name of the containerd snapshotter that works in all
+// of dirs, which need not exist yet: overlayfs, or native where one is itself
+// on an overlay.
+func Snapshotter(dirs ...string) (string, error) {
+	for _, dir := range dirs {
+		var st unix.Statfs_t
+		err := unix.Statfs(dir, &st)
+		for errors.Is(err, unix.ENOENT) && dir != "/" {
+			dir = filepath.Dir(dir)
+			err = unix.Statfs(dir, &st)
+		}
+		if err != nil {
+			return "", fmt.Errorf("file system of %s: %w", dir, err)
+		}
+		if st.Type == unix.OVERLAYFS_SUPER_MAGIC {
+			return "native", nil
+		}
 	}
 	return "overlayfs", nil
 }

@@ -23,6 +23,10 @@ type Entry struct {
 	Detach bool
 }
 
+// systemPath is searched after the caller's PATH, which may lack the
+// administrator's programs.
+const systemPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
 // Enter steps into every namespace of a host and runs argv there, with the
 // caller's streams, working directory, signals and exit status. It returns
 // the status; an error means that the command did not start. The command dies
@@ -51,6 +55,9 @@ func Enter(e Entry, argv []string) (int, error) {
 		// Not SysProcAttr.Pdeathsig: it looks for its parent's number, which
 		// a parent outside the process namespace does not have.
 		argv = append([]string{"setpriv", "--pdeathsig", "KILL", "--"}, argv...)
+	}
+	if err := os.Setenv("PATH", os.Getenv("PATH")+":"+systemPath); err != nil {
+		return 0, fmt.Errorf("enter host: %w", err)
 	}
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr

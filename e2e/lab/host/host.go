@@ -136,7 +136,9 @@ func Kill(ctx context.Context, pid int) error {
 type Process struct {
 	// PID is its number on the machine, InnerPID the one inside the host.
 	PID, InnerPID int
-	Args          []string
+	// Contained processes are in a container of the host.
+	Contained bool
+	Args      []string
 }
 
 // Processes lists what runs inside the host whose process 1 is pid, without
@@ -155,35 +157,34 @@ func Processes(pid int) ([]Process, error) {
 		if p == pid {
 			continue
 		}
-		inner, ok := innerPID(p, pid, want)
+		inner, contained, ok := innerPID(p, pid, want)
 		if !ok {
 			continue
 		}
 		if argv := cmdline(p); len(argv) > 0 {
-			ps = append(ps, Process{PID: p, InnerPID: inner, Args: argv})
+			ps = append(ps, Process{PID: p, InnerPID: inner, Contained: contained, Args: argv})
 		}
 	}
 	return ps, nil
 }
 
 // innerPID returns the number of process p in the process namespace of the
-// host, also when p is in a namespace nested in that (a container).
-func innerPID(p, init int, ns string) (int, bool) {
+// host, also when p is contained in a namespace nested in that.
+func innerPID(p, init int, ns string) (id int, contained, ok bool) {
 	ids, depth := nsPIDs(p), len(nsPIDs(init))
 	if depth == 0 || len(ids) < depth {
-		return 0, false
+		return 0, false, false
 	}
-	if len(ids) == depth {
-		got, err := os.Readlink(nsFile(p, "pid"))
-		return ids[depth-1], err == nil && got == ns
-	}
-	// Nested: an ancestor is in the host's namespace.
+	// The namespace of a contained process is that of an ancestor.
 	for a := p; a > 1; a = parent(a) {
 		if got, err := os.Readlink(nsFile(a, "pid")); err == nil && got == ns {
-			return ids[depth-1], true
+			return ids[depth-1], len(ids) > depth, true
+		}
+		if len(ids) == depth {
+			break
 		}
 	}
-	return 0, false
+	return 0, false, false
 }
 
 func nsPIDs(pid int) []int { return statusInts(pid, "NSpid:") }
