@@ -3,6 +3,8 @@ package assign
 import (
 	"context"
 
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -31,6 +33,18 @@ func (m mirror[T]) Replace(list []any, _ string) error {
 	}
 	m.post(func() { m.replace(all) })
 	return nil
+}
+
+// Transformer drops what we do not read as soon as it is decoded. It is most of
+// a Service, and a list of thousands is in memory at once.
+func (m mirror[T]) Transformer() cache.TransformFunc {
+	return func(o any) (any, error) {
+		if object, err := meta.Accessor(o); err == nil {
+			object.SetManagedFields(nil)
+			delete(object.GetAnnotations(), corev1.LastAppliedConfigAnnotation)
+		}
+		return o, nil
+	}
 }
 
 // follow has the mirror reflect a resource until ctx ends. An empty namespace
