@@ -1,0 +1,127 @@
+package election
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+	"reflect"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+var anyClaim = rapid.Custom(func(t *rapid.T) Claim {
+	node := rapid.SampledFrom([]string{"a", "b", "c"})
+	return Claim{
+		Address: netip.MustParseAddr("10.0.0.1"), Term: rapid.Uint64Range(1, 3).Draw(t, "term"), Node: node.Draw(t, "node"),
+		Phase: Phase(rapid.IntRange(0, int(Held)).Draw(t, "phase")), To: node.Draw(t, "to"),
+		Weight: rapid.IntRange(1, 3).Draw(t, "weight"), Cause: rapid.SampledFrom(causes[:]).Draw(t, "cause"),
+	}
+})
+
+// Claims are a join semilattice: order and repetition do not matter.
+func TestMerge(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		a, b, c := anyClaim.Draw(t, "a"), anyClaim.Draw(t, "b"), anyClaim.Draw(t, "c")
+		if Merge(a, b) != Merge(b, a) {
+			t.Error("not commutative")
+		}
+		if Merge(a, Merge(b, c)) != Merge(Merge(a, b), c) {
+			t.Error("not associative")
+		}
+		if Merge(a, a) != a || a.Beats(a) {
+			t.Error("not idempotent")
+		}
+	})
+}
+
+func sample(claims int) Message {
+	m := Message{States: []NodeState{{Node: "n1", Version: 7, Draining: true, Interfaces: []Interface{{
+		Name: "eth0", MAC: MAC{2, 0, 0, 0, 0, 1},
+		Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/16"), netip.MustParsePrefix("fd00::/64")},
+	}}}}}
+	for i := range claims {
+		m.Claims = append(m.Claims, Claim{
+			Address: netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), Term: uint64(i + 1), Node: fmt.Sprintf("node-with-a-name-%d", i%200),
+			Phase: Held, Weight: 200, Cause: CauseDied,
+		})
+	}
+	return m
+}
+
+func TestCodec(t *testing.T) {
+	want := sample(1000)
+	got, err := Unmarshal(want.Marshal())
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Fatal(err)
+	}
+	var again Message
+	for _, piece := range want.Split() {
+		if len(piece) > 1300 {
+			t.Errorf("a piece of %d bytes does not fit a packet", len(piece))
+		}
+		m, err := Unmarshal(piece)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again.States = append(again.States, m.States...)
+		again.Claims = append(again.Claims, m.Claims...)
+	}
+	if !reflect.DeepEqual(again, want) {
+		t.Error("the pieces are not the whole")
+	}
+	if n := len(sample(5000).Marshal()); n > 100_000 {
+		t.Errorf("5,000 claims take %d bytes", n)
+	}
+}
+
+func FuzzUnmarshal(f *testing.F) {
+	f.Add(sample(3).Marshal())
+	f.Add([]byte{1, 0, 0, 0})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m, err := Unmarshal(b)
+		if err != nil {
+			return
+		}
+		again, err := Unmarshal(m.Marshal())
+		if err != nil || !bytes.Equal(again.Marshal(), m.Marshal()) {
+			t.Errorf("%+v: %v", m, err)
+		}
+	})
+}
+
+// BenchmarkNodeDies: one of 200 nodes with 5,000 addresses dies; this node takes
+// its part and knows of the rest.
+func BenchmarkNodeDies(b *testing.B) {
+	const nodes, addresses = 200, 5000
+	e := New(Config{Node: "n0"}, 0)
+	every := &Advertisement{Nodes: map[string]int{}}
+	on := []Interface{{Name: "eth0", Prefixes: []netip.Prefix{everywhere}}}
+	var m Message
+	for i := range nodes {
+		name := fmt.Sprintf("n%d", i)
+		every.Nodes[name] = 0
+		e.Step(0, SetNode{Name: name})
+		e.Step(0, MemberUp{name})
+		m.States = append(m.States, NodeState{Node: name, Version: 1, Interfaces: on})
+	}
+	e.Step(0, SetInterfaces{on})
+	for i := range addresses {
+		ip := netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})
+		e.Step(0, SetAddress{Address{IP: ip, Advertisements: []*Advertisement{every}}})
+		m.Claims = append(m.Claims, Claim{Address: ip, Term: 1, Node: fmt.Sprintf("n%d", 1+i%(nodes-1)), Phase: Held, Weight: nodes, Cause: CauseNew})
+	}
+	e.Step(0, Receive{m})
+	e.Step(0, Join{nodes - 1})
+	e.Ready()
+	b.ResetTimer()
+	for i := range b.N {
+		node := fmt.Sprintf("n%d", 1+i%(nodes-1))
+		e.Step(0, MemberDown{node})
+		e.Ready()
+		b.StopTimer()
+		e.Step(0, MemberUp{node})
+		e.Ready()
+		b.StartTimer()
+	}
+}
