@@ -1,7 +1,6 @@
 package v1beta1
 
 import (
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -125,32 +124,34 @@ type ServiceAllocation struct {
 	ServiceSelectors []metav1.LabelSelector `json:"serviceSelectors,omitempty"`
 }
 
-// IPAddressPoolStatus is the state of a pool as the controller sees it.
+// IPAddressPoolStatus is the state of a pool as the controller sees it. The
+// counts are decimal numbers in text: a /64 has more addresses than an int64
+// holds, and a resource.Quantity ends there too.
 type IPAddressPoolStatus struct {
 	// AssignedIPv4 is the number of IPv4 addresses in use. An address that
 	// several Services share counts once.
 	//
 	// +optional
-	AssignedIPv4 resource.Quantity `json:"assignedIPv4,omitempty"`
+	AssignedIPv4 string `json:"assignedIPv4,omitempty"`
 
 	// AssignedIPv6 is the number of IPv6 addresses in use.
 	//
 	// +optional
-	AssignedIPv6 resource.Quantity `json:"assignedIPv6,omitempty"`
+	AssignedIPv6 string `json:"assignedIPv6,omitempty"`
 
 	// AvailableIPv4 is the number of IPv4 addresses that can still be given.
 	//
 	// +optional
-	AvailableIPv4 resource.Quantity `json:"availableIPv4,omitempty"`
+	AvailableIPv4 string `json:"availableIPv4,omitempty"`
 
 	// AvailableIPv6 is the number of IPv6 addresses that can still be given.
-	// A quantity: a /64 has more of them than an int64 holds.
 	//
 	// +optional
-	AvailableIPv6 resource.Quantity `json:"availableIPv6,omitempty"`
+	AvailableIPv6 string `json:"availableIPv6,omitempty"`
 
 	// Conditions of the pool: Ready (False with reason Overlap,
-	// InvalidAddresses or InvalidSelector: the pool gives nothing), Exhausted.
+	// InvalidAddresses or InvalidSelector: the pool gives nothing), Exhausted
+	// and, only while it is true, Overlap, which names the other pool.
 	//
 	// +optional
 	// +listType=map

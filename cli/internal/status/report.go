@@ -7,7 +7,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
@@ -136,10 +135,10 @@ func pool(p *v1beta1.IPAddressPool) Pool {
 	return Pool{
 		Name:          p.Name,
 		Addresses:     blocks,
-		AssignedIPv4:  decimal(p.Status.AssignedIPv4),
-		AvailableIPv4: decimal(p.Status.AvailableIPv4),
-		AssignedIPv6:  decimal(p.Status.AssignedIPv6),
-		AvailableIPv6: decimal(p.Status.AvailableIPv6),
+		AssignedIPv4:  p.Status.AssignedIPv4,
+		AvailableIPv4: p.Status.AvailableIPv4,
+		AssignedIPv6:  p.Status.AssignedIPv6,
+		AvailableIPv6: p.Status.AvailableIPv6,
 		Ready:         state(p.Status.Conditions, "Ready"),
 	}
 }
@@ -235,12 +234,6 @@ func state(conditions []metav1.Condition, kind string) State {
 		return State{Status: metav1.ConditionUnknown}
 	}
 	return State{c.Status, c.Reason, c.Message}
-}
-
-// decimal writes a count without the suffixes of quantities, to the last digit.
-func decimal(q resource.Quantity) string {
-	whole, _, _ := strings.Cut(q.AsDec().String(), ".")
-	return whole
 }
 
 // replicas is the number of replicas that a workload asks for.

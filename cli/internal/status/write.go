@@ -119,7 +119,10 @@ func say(states ...State) string {
 // great it is.
 func count(decimal string) string {
 	const digits = 9
-	if len(decimal) <= digits {
+	switch {
+	case decimal == "":
+		return "-" // the controller has not counted yet
+	case len(decimal) <= digits:
 		return decimal
 	}
 	return fmt.Sprintf("%s.%se%d", decimal[:1], decimal[1:2], len(decimal)-1)
