@@ -21,7 +21,7 @@ help: ## print the targets
 deps: ## install what is missing on this machine
 	@deploy/deps.sh
 
-tool = bin/tools/$(1): e2e/go.mod e2e/go.sum; go build -C e2e -o ../bin/tools/ $(2)
+tool = bin/tools/$(1): e2e/go.mod e2e/go.sum; go build -C e2e -o ../bin/tools/ $(2) && touch $$@
 $(eval $(call tool,staticcheck,honnef.co/go/tools/cmd/staticcheck))
 $(eval $(call tool,controller-gen,sigs.k8s.io/controller-tools/cmd/controller-gen))
 $(eval $(call tool,helm,helm.sh/helm/v3/cmd/helm))
@@ -73,7 +73,7 @@ verify: generate ## generate, and fail on a difference
 golden: export ENVOY = $(shell bin/lab envoy)
 golden: bin/lab ## rewrite the wanted outputs of the golden tests; the diff is the review
 	go test ./controller/allocator ./speaker/election -rewrite
-	go test ./gateway/... ./cli/... -update
+	go test ./gateway/ingest ./cli -update && go test ./gateway/xds -update
 
 .PHONY: sim
 sim: ## a long simulation of the election: SEED=, STEPS=

@@ -105,7 +105,7 @@ func findEnvoy(t *testing.T) string {
 			return found[len(found)-1]
 		}
 	}
-	t.Fatal("no Envoy: run `make envoy`, or set ENVOY to the path of one")
+	t.Fatal("no Envoy: run `make lab`, or set ENVOY to the path of one")
 	return ""
 }
 
