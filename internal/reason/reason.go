@@ -57,3 +57,10 @@ const (
 	SpeakerDown        Reason = "SpeakerDown"
 	ProxyUnhealthy     Reason = "ProxyUnhealthy"
 )
+
+// Reasons of the EnvoyFleet condition Ready, beside Ready, and of events on
+// what an Envoy refused.
+const (
+	EnvoysNotReady       Reason = "EnvoysNotReady"
+	ConfigurationRefused Reason = "ConfigurationRefused"
+)

@@ -18,7 +18,7 @@ import (
 	"github.com/porchlight-lb/porchlight/internal/names"
 )
 
-// +kubebuilder:rbac:groups="",namespace=porchlight-system,roleName=porchlight-gateway,resources=secrets,verbs=get;list;watch;create;update
+// +kubebuilder:rbac:groups="",namespace=porchlight-system,roleName=porchlight-gateway,resources=secrets,verbs=create;update
 
 // Keeper keeps the Secrets. It writes, so it belongs to the leader; it is not
 // safe for concurrent use.

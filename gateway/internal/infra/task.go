@@ -1,0 +1,282 @@
+package infra
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/porchlight-lb/porchlight/api/v1beta1"
+	"github.com/porchlight-lb/porchlight/gateway/internal/apply"
+	"github.com/porchlight-lb/porchlight/gateway/internal/fleet"
+	"github.com/porchlight-lb/porchlight/gateway/internal/mailbox"
+	"github.com/porchlight-lb/porchlight/internal/names"
+)
+
+// +kubebuilder:rbac:groups="",resources=services,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=discovery.k8s.io,resources=endpointslices,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups="",namespace=porchlight-system,roleName=porchlight-gateway,resources=pods,verbs=get;list;watch
+
+// writers is how many objects are written at a time.
+const writers = 8
+
+// retryFirst and retryMost bound the pause after a failure; it doubles in
+// between.
+const (
+	retryFirst = 200 * time.Millisecond
+	retryMost  = 30 * time.Second
+)
+
+// Plan is what the Gateways of all fleets want.
+type Plan struct {
+	Gateways []Wanted
+	Fleets   map[types.NamespacedName]*v1beta1.EnvoyFleet
+}
+
+// Task keeps the Services and their EndpointSlices. It writes, so it belongs
+// to the leader. It is a program.Task.
+type Task struct {
+	Client client.Client
+	// Direct reads past the cache: a leader must know every port that the one
+	// before it gave.
+	Direct client.Reader
+	// Plans also receives a plan when pods or Services have changed.
+	Plans *mailbox.Box[Plan]
+	Range Range
+	Log   *slog.Logger
+
+	ports *Ports
+	ready chan struct{}
+}
+
+// New returns the task.
+func New(c client.Client, direct client.Reader, plans *mailbox.Box[Plan], r Range, log *slog.Logger) *Task {
+	return &Task{Client: c, Direct: direct, Plans: plans, Range: r, Log: log, ready: make(chan struct{})}
+}
+
+// String names the task.
+func (t *Task) String() string { return "gateway-services" }
+
+// Ready is closed once the ports given before are known.
+func (t *Task) Ready() <-chan struct{} { return t.ready }
+
+// Run follows the plans until ctx ends.
+func (t *Task) Run(ctx context.Context) error {
+	t.ports = NewPorts(t.Range)
+	if err := t.adopt(ctx); err != nil {
+		return err
+	}
+	close(t.ready)
+	pause := retryFirst
+	var retry <-chan time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-retry:
+		case <-t.Plans.Wake():
+		}
+		plan, ok := t.Plans.Peek()
+		if !ok {
+			continue
+		}
+		retry = nil
+		if err := t.follow(ctx, plan); err != nil && ctx.Err() == nil {
+			t.Log.Warn("not all Services of Gateways are as they should be", "error", err, "retry", pause.String())
+			retry = time.After(pause)
+			pause = min(2*pause, retryMost)
+			continue
+		}
+		pause = retryFirst
+	}
+}
+
+// adopt takes over what the Services record, the oldest first.
+func (t *Task) adopt(ctx context.Context) error {
+	var list corev1.ServiceList
+	if err := t.Direct.List(ctx, &list, client.MatchingLabels{names.ManagedBy: names.Porchlight}, client.HasLabels{fleet.Label}); err != nil {
+		return fmt.Errorf("listing the Services of Gateways: %w", err)
+	}
+	slices.SortFunc(list.Items, func(a, b corev1.Service) int {
+		if c := a.CreationTimestamp.Compare(b.CreationTimestamp.Time); c != 0 {
+			return c
+		}
+		return strings.Compare(a.Namespace+"/"+a.Name, b.Namespace+"/"+b.Name)
+	})
+	for i := range list.Items {
+		s := &list.Items[i]
+		gateway := types.NamespacedName{Namespace: s.Namespace, Name: s.Labels[gwv1.GatewayNameLabelKey]}
+		for _, p := range s.Spec.Ports {
+			if !t.ports.Adopt(t.fleetOf(s), gateway, p.Port, p.TargetPort.IntVal) {
+				t.Log.Warn("the fleet port that a Service records is another's, it gets a new one",
+					"service", client.ObjectKeyFromObject(s).String(), "port", p.Port, "fleetPort", p.TargetPort.IntVal)
+			}
+		}
+	}
+	return nil
+}
+
+// fleetOf returns the fleet that a Service records. All fleets are in the
+// installation's namespace, so the name is enough.
+func (t *Task) fleetOf(s *corev1.Service) types.NamespacedName {
+	return types.NamespacedName{Name: s.Labels[fleet.Label]}
+}
+
+// follow makes the Services and slices what the plan wants.
+func (t *Task) follow(ctx context.Context, plan Plan) error {
+	wanted := map[types.NamespacedName]*Wanted{}
+	for i := range plan.Gateways {
+		if w := &plan.Gateways[i]; len(w.Ports) > 0 && plan.Fleets[w.Fleet] != nil {
+			wanted[w.Name] = w
+		}
+	}
+	t.ports.Keep(func(fleet, gateway types.NamespacedName, port int32) bool {
+		w := wanted[gateway]
+		return w != nil && w.Fleet.Name == fleet.Name && slices.ContainsFunc(w.ports(), func(p int32) bool { return p == port })
+	})
+	var errs []error
+	if err := t.prune(ctx, wanted); err != nil {
+		errs = append(errs, err)
+	}
+	pods, err := t.pods(ctx)
+	if err != nil {
+		return err
+	}
+	var group errgroup.Group
+	group.SetLimit(writers)
+	results := make([]error, len(plan.Gateways))
+	for i := range plan.Gateways {
+		w := &plan.Gateways[i]
+		if wanted[w.Name] == nil {
+			continue
+		}
+		ports, err := t.give(w)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		group.Go(func() error {
+			results[i] = t.put(ctx, w, plan.Fleets[w.Fleet], ports, pods[w.Fleet.Name])
+			return nil
+		})
+	}
+	_ = group.Wait() // its functions return nil
+	return errors.Join(append(errs, results...)...)
+}
+
+func (w *Wanted) ports() []int32 {
+	var out []int32
+	for _, p := range w.Ports {
+		out = append(out, p.Port)
+	}
+	return out
+}
+
+// give returns the ports of the Gateway's Service.
+func (t *Task) give(w *Wanted) ([]corev1.ServicePort, error) {
+	var out []corev1.ServicePort
+	for _, p := range w.Ports {
+		n, ok := t.ports.Give(types.NamespacedName{Name: w.Fleet.Name}, w.Name, p.Port)
+		if !ok {
+			return nil, fmt.Errorf("giving ports of fleet %s to Gateway %s: none is free between %d and %d", w.Fleet, w.Name, t.Range.First, t.Range.Last)
+		}
+		out = append(out, servicePort(p, n))
+	}
+	return out, nil
+}
+
+func (t *Task) put(ctx context.Context, w *Wanted, f *v1beta1.EnvoyFleet, ports []corev1.ServicePort, pods []*corev1.Pod) error {
+	s := service(w, f, ports)
+	key := client.ObjectKeyFromObject(s)
+	live := &corev1.Service{}
+	switch err := t.Client.Get(ctx, key, live); {
+	case apierrors.IsNotFound(err):
+	case err != nil:
+		return fmt.Errorf("reading Service %s: %w", key, err)
+	case !Ours(live, w.Name.Name):
+		// The Gateway says so; nothing changes until the Service does.
+		return nil
+	}
+	wrote, err := apply.Object(ctx, t.Client, s)
+	if err != nil {
+		return err
+	}
+	if live.UID == "" {
+		// The event of its creation brings the next plan, with its UID.
+		t.Log.Info("Service made", "gateway", w.Name.String(), "service", s.Name)
+		return nil
+	}
+	if wrote {
+		t.Log.Info("Service changed", "gateway", w.Name.String(), "service", s.Name)
+	}
+	s.UID = live.UID
+	return t.putSlices(ctx, s, pods)
+}
+
+func (t *Task) putSlices(ctx context.Context, s *corev1.Service, pods []*corev1.Pod) error {
+	wanted := map[string]bool{}
+	for _, slice := range endpointSlices(s, pods) {
+		wanted[slice.Name] = true
+		if _, err := apply.Object(ctx, t.Client, slice); err != nil {
+			return err
+		}
+	}
+	var list discoveryv1.EndpointSliceList
+	if err := t.Client.List(ctx, &list, client.InNamespace(s.Namespace),
+		client.MatchingLabels{discoveryv1.LabelServiceName: s.Name, discoveryv1.LabelManagedBy: slicesManager}); err != nil {
+		return fmt.Errorf("listing the EndpointSlices of Service %s/%s: %w", s.Namespace, s.Name, err)
+	}
+	for i := range list.Items {
+		if slice := &list.Items[i]; !wanted[slice.Name] {
+			if err := client.IgnoreNotFound(t.Client.Delete(ctx, slice)); err != nil {
+				return fmt.Errorf("deleting EndpointSlice %s/%s: %w", slice.Namespace, slice.Name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// prune deletes the Services of Gateways that want none any more.
+func (t *Task) prune(ctx context.Context, wanted map[types.NamespacedName]*Wanted) error {
+	var list corev1.ServiceList
+	if err := t.Client.List(ctx, &list, client.MatchingLabels{names.ManagedBy: names.Porchlight}, client.HasLabels{fleet.Label}); err != nil {
+		return fmt.Errorf("listing the Services of Gateways: %w", err)
+	}
+	for i := range list.Items {
+		s := &list.Items[i]
+		gateway := types.NamespacedName{Namespace: s.Namespace, Name: s.Labels[gwv1.GatewayNameLabelKey]}
+		if wanted[gateway] != nil || s.Name != ServiceName(gateway.Name) || s.DeletionTimestamp != nil {
+			continue
+		}
+		if err := client.IgnoreNotFound(t.Client.Delete(ctx, s)); err != nil {
+			return fmt.Errorf("deleting Service %s/%s: %w", s.Namespace, s.Name, err)
+		}
+		t.Log.Info("Service deleted", "gateway", gateway.String(), "service", s.Name)
+	}
+	return nil
+}
+
+// pods returns the fleets' pods by the fleet's name.
+func (t *Task) pods(ctx context.Context) (map[string][]*corev1.Pod, error) {
+	var list corev1.PodList
+	if err := t.Client.List(ctx, &list, client.HasLabels{fleet.Label}); err != nil {
+		return nil, fmt.Errorf("listing the fleets' pods: %w", err)
+	}
+	out := map[string][]*corev1.Pod{}
+	for i := range list.Items {
+		p := &list.Items[i]
+		out[p.Labels[fleet.Label]] = append(out[p.Labels[fleet.Label]], p)
+	}
+	return out, nil
+}

@@ -1,0 +1,12 @@
+package status
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+)
+
+var writes = prometheus.NewCounterVec(prometheus.CounterOpts{
+	Name: "porchlight_gateway_status_writes_total", Help: "Statuses written, by result: Written or Failed.",
+}, []string{"result"})
+
+func init() { metrics.Registry.MustRegister(writes) }

@@ -1,0 +1,151 @@
+package watch
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/porchlight-lb/porchlight/api/v1beta1"
+	"github.com/porchlight-lb/porchlight/gateway/ingest"
+	"github.com/porchlight-lb/porchlight/gateway/internal/envoys"
+	"github.com/porchlight-lb/porchlight/gateway/internal/fleet"
+	"github.com/porchlight-lb/porchlight/gateway/internal/infra"
+)
+
+// objects is one view of the cache. Nothing in it may be changed.
+type objects struct {
+	input     ingest.Input
+	endpoints map[types.NamespacedName][]*discoveryv1.EndpointSlice
+	secrets   map[types.NamespacedName]*corev1.Secret
+}
+
+// read takes a view of the cache.
+func read(ctx context.Context, c client.Reader, namespace string) (*objects, error) {
+	var (
+		fleets    v1beta1.EnvoyFleetList
+		classes   gwv1.GatewayClassList
+		gateways  gwv1.GatewayList
+		routes    gwv1.HTTPRouteList
+		grants    gwv1.ReferenceGrantList
+		spaces    corev1.NamespaceList
+		services  corev1.ServiceList
+		secrets   corev1.SecretList
+		pods      corev1.PodList
+		endpoints discoveryv1.EndpointSliceList
+	)
+	for _, l := range []client.ObjectList{&fleets, &classes, &gateways, &routes, &grants, &spaces, &services, &secrets, &pods, &endpoints} {
+		if err := c.List(ctx, l, client.UnsafeDisableDeepCopy); err != nil {
+			return nil, fmt.Errorf("reading %T: %w", l, err)
+		}
+	}
+	o := &objects{
+		input: ingest.Input{
+			Namespace:       namespace,
+			Fleets:          pointers(fleets.Items),
+			GatewayClasses:  pointers(classes.Items),
+			Gateways:        pointers(gateways.Items),
+			HTTPRoutes:      pointers(routes.Items),
+			ReferenceGrants: pointers(grants.Items),
+			Namespaces:      pointers(spaces.Items),
+			Services:        pointers(services.Items),
+			Secrets:         pointers(secrets.Items),
+		},
+		endpoints: map[types.NamespacedName][]*discoveryv1.EndpointSlice{},
+		secrets:   map[types.NamespacedName]*corev1.Secret{},
+	}
+	for _, s := range o.input.Secrets {
+		o.secrets[types.NamespacedName{Namespace: s.Namespace, Name: s.Name}] = s
+	}
+	for _, s := range pointers(endpoints.Items) {
+		o.endpoints[serviceOf(s)] = append(o.endpoints[serviceOf(s)], s)
+	}
+	o.input.Facts = facts(o.input, pointers(pods.Items))
+	return o, nil
+}
+
+func pointers[T any](items []T) []*T {
+	out := make([]*T, len(items))
+	for i := range items {
+		out[i] = &items[i]
+	}
+	return out
+}
+
+// facts returns what is known of each Gateway's Service and of the Envoys that
+// serve it.
+func facts(in ingest.Input, pods []*corev1.Pod) map[types.NamespacedName]ingest.Facts {
+	services := map[types.NamespacedName]*corev1.Service{}
+	for _, s := range in.Services {
+		services[types.NamespacedName{Namespace: s.Namespace, Name: s.Name}] = s
+	}
+	served := served(pods)
+	// Should two Services record one fleet port, it is the older one's: two
+	// listeners on one port would be refused.
+	gateways := slices.Clone(in.Gateways)
+	age := func(g *gwv1.Gateway) *corev1.Service {
+		return services[types.NamespacedName{Namespace: g.Namespace, Name: infra.ServiceName(g.Name)}]
+	}
+	slices.SortFunc(gateways, func(a, b *gwv1.Gateway) int {
+		x, y := age(a), age(b)
+		switch {
+		case x != nil && y != nil && x.CreationTimestamp.Compare(y.CreationTimestamp.Time) != 0:
+			return x.CreationTimestamp.Compare(y.CreationTimestamp.Time)
+		default:
+			return strings.Compare(a.Namespace+"/"+a.Name, b.Namespace+"/"+b.Name)
+		}
+	})
+	type claim struct {
+		fleet string
+		port  int32
+	}
+	claimed := map[claim]bool{}
+	out := make(map[types.NamespacedName]ingest.Facts, len(gateways))
+	for _, g := range gateways {
+		s := age(g)
+		f := infra.Facts(s, g)
+		f.Programmed = map[int32]bool{}
+		for port, fleetPort := range f.FleetPorts {
+			c := claim{s.Labels[fleet.Label], fleetPort}
+			if claimed[c] {
+				delete(f.FleetPorts, port)
+				continue
+			}
+			claimed[c] = true
+			f.Programmed[port] = served(c.fleet, fmt.Sprintf("%s/%s/%d", g.Namespace, g.Name, port))
+		}
+		out[types.NamespacedName{Namespace: g.Namespace, Name: g.Name}] = f
+	}
+	return out
+}
+
+// served returns the answer to whether all ready Envoys of a fleet, and at
+// least one, serve a listener. One that has not said yet what it serves does
+// not count.
+func served(pods []*corev1.Pod) func(fleet, listener string) bool {
+	ready := map[string]int{}
+	serving := map[string]map[string]int{}
+	for _, p := range pods {
+		listeners, known := envoys.Serves(p)
+		if !known || !infra.Ready(p) {
+			continue
+		}
+		name := p.Labels[fleet.Label]
+		ready[name]++
+		if serving[name] == nil {
+			serving[name] = map[string]int{}
+		}
+		for _, l := range listeners {
+			serving[name][l]++
+		}
+	}
+	return func(fleet, listener string) bool {
+		return ready[fleet] > 0 && serving[fleet][listener] == ready[fleet]
+	}
+}

@@ -1,0 +1,128 @@
+// Command gateway translates Gateway API objects into Envoy configuration,
+// serves it to fleets of Envoys, runs those, and writes status back.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/selection"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/porchlight-lb/porchlight/api/v1beta1"
+	"github.com/porchlight-lb/porchlight/gateway/ingest"
+	"github.com/porchlight-lb/porchlight/gateway/internal/certs"
+	"github.com/porchlight-lb/porchlight/gateway/internal/envoys"
+	"github.com/porchlight-lb/porchlight/gateway/internal/fleet"
+	"github.com/porchlight-lb/porchlight/gateway/internal/infra"
+	"github.com/porchlight-lb/porchlight/gateway/internal/mailbox"
+	"github.com/porchlight-lb/porchlight/gateway/internal/server"
+	"github.com/porchlight-lb/porchlight/gateway/internal/status"
+	"github.com/porchlight-lb/porchlight/gateway/internal/watch"
+	"github.com/porchlight-lb/porchlight/internal/program"
+)
+
+// +kubebuilder:rbac:groups=coordination.k8s.io,namespace=porchlight-system,roleName=porchlight-gateway,resources=leases,verbs=get;create;update;patch
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "gateway:", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	var opts program.Options
+	settings := fleet.Settings{}
+	ports := infra.DefaultRange
+	var address string
+	opts.Bind(flag.CommandLine)
+	flag.StringVar(&address, "xds-address", ":18000", "address that Envoys fetch their configuration from")
+	flag.IntVar(&settings.XDSPort, "xds-port", 18000, "port of the gateway's Service that leads to it")
+	flag.StringVar(&settings.Image, "envoy-image", "docker.io/envoyproxy/envoy:distroless-v1.40.0", "image of the fleets that name none")
+	flag.Func("fleet-ports", fmt.Sprintf("ports of the Envoys to give to Gateways, one for each of their ports (default %d-%d)", ports.First, ports.Last), func(s string) error {
+		if n, err := fmt.Sscanf(s, "%d-%d", &ports.First, &ports.Last); n != 2 || err != nil || ports.First < 1024 || ports.Last > 65535 || ports.First > ports.Last {
+			return fmt.Errorf("want FIRST-LAST between 1024 and 65535")
+		}
+		return nil
+	})
+	flag.Parse()
+
+	ctx, stop := program.Context()
+	defer stop()
+	log, err := opts.Logger("gateway")
+	if err != nil {
+		return err
+	}
+	mgr, err := opts.Manager(manager.Options{
+		Scheme:                        program.Scheme(gwv1.Install),
+		Cache:                         cacheOptions(opts.Namespace),
+		LeaderElection:                true,
+		LeaderElectionID:              "porchlight-gateway",
+		LeaderElectionReleaseOnCancel: true,
+	})
+	if err != nil {
+		return err
+	}
+
+	hub, serving := server.NewHub(), certs.NewServing()
+	reports := envoys.New(mgr.GetClient(), opts.Namespace, mgr.GetEventRecorder("porchlight-gateway"), log)
+	loop := watch.New()
+	loop.Cache, loop.Mapper, loop.Namespace = mgr.GetCache(), mgr.GetRESTMapper(), opts.Namespace
+	loop.Hub, loop.TLS, loop.Log = hub, serving, log
+	loop.Fleets = mailbox.New[[]*v1beta1.EnvoyFleet]()
+	loop.Plans = mailbox.New[infra.Plan]()
+	loop.Statuses = mailbox.New[ingest.Output]()
+	keeper := &certs.Keeper{Client: mgr.GetClient(), Namespace: opts.Namespace, Now: time.Now, Log: log}
+
+	for _, t := range []struct {
+		task   program.Task
+		leader bool
+	}{
+		{loop, false},
+		{server.New(address, serving, hub, reports, log), false},
+		{reports, false},
+		{fleet.New(mgr.GetClient(), keeper, settings, loop.Fleets, log), true},
+		{infra.New(mgr.GetClient(), mgr.GetAPIReader(), loop.Plans, ports, log), true},
+		{status.New(mgr.GetClient(), loop.Statuses, log), true},
+	} {
+		if err := program.Add(mgr, t.task, t.leader); err != nil {
+			return err
+		}
+	}
+	if err := mgr.Start(ctx); err != nil {
+		return fmt.Errorf("running: %w", err)
+	}
+	return nil
+}
+
+// cacheOptions limits what is watched to what is needed: of Secrets those that
+// hold a certificate, of what a fleet consists of the installation's namespace.
+func cacheOptions(namespace string) cache.Options {
+	ours := map[string]cache.Config{namespace: {}}
+	ofFleet := labels.NewSelector()
+	if r, err := labels.NewRequirement(fleet.Label, selection.Exists, nil); err == nil {
+		ofFleet = ofFleet.Add(*r)
+	}
+	return cache.Options{
+		DefaultTransform: cache.TransformStripManagedFields(),
+		ByObject: map[client.Object]cache.ByObject{
+			&corev1.Secret{}:                {Field: fields.OneTermEqualSelector("type", string(corev1.SecretTypeTLS))},
+			&corev1.Pod{}:                   {Namespaces: ours, Label: ofFleet},
+			&corev1.ConfigMap{}:             {Namespaces: ours, Label: ofFleet},
+			&appsv1.Deployment{}:            {Namespaces: ours, Label: ofFleet},
+			&policyv1.PodDisruptionBudget{}: {Namespaces: ours, Label: ofFleet},
+			&v1beta1.EnvoyFleet{}:           {Namespaces: ours},
+		},
+	}
+}
