@@ -76,14 +76,14 @@ func (u *run) registerNodes(ctx context.Context, nodes []Host) error {
 	return nil
 }
 
-// apply applies a manifest as a user would.
-func (u *run) apply(ctx context.Context, manifest string) error {
+// apply applies files as a user would; stdin is what the file - stands for.
+func (u *run) apply(ctx context.Context, stdin, files string) error {
 	kubectl, err := u.Kubectl()
 	if err != nil {
 		return err
 	}
-	cmd := u.command(ctx, HostControlPlane, kubectl, "--kubeconfig", u.Kubeconfig(), "apply", "--server-side", "--force-conflicts", "-f", "-")
-	cmd.Stdin = strings.NewReader(manifest)
+	cmd := u.command(ctx, HostControlPlane, kubectl, "--kubeconfig", u.Kubeconfig(), "apply", "--server-side", "--force-conflicts", "-f", files)
+	cmd.Stdin = strings.NewReader(stdin)
 	if b, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("kubectl apply: %w\n%s", err, b)
 	}
@@ -91,7 +91,7 @@ func (u *run) apply(ctx context.Context, manifest string) error {
 }
 
 func (u *run) applyAddons(ctx context.Context) error {
-	if err := u.apply(ctx, corednsManifest); err != nil {
+	if err := u.apply(ctx, corednsManifest, "-"); err != nil {
 		return fmt.Errorf("%s: cluster DNS: %w", HostControlPlane, err)
 	}
 	return nil

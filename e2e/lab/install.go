@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/porchlight-lb/porchlight/e2e/lab/build"
 )
 
@@ -48,6 +50,9 @@ func (l *Lab) Install(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := u.prepareRelease(ctx); err != nil {
+		return err
+	}
 	args := []string{
 		helm, "--kubeconfig", l.Kubeconfig(), "upgrade", "--install", "porchlight", filepath.Join(l.Source, "deploy/chart/porchlight"),
 		"--namespace", Namespace, "--create-namespace", "--set-string", "image.tag=" + version,
@@ -62,8 +67,34 @@ func (l *Lab) Install(ctx context.Context) error {
 		return fmt.Errorf("%s: helm upgrade --install: %w\n%s\n--- pods of %s:\n%s",
 			HostControlPlane, err, b, Namespace, u.describePods(ctx, Namespace)+u.podLogs(Namespace))
 	}
-	if err := u.apply(ctx, poolManifest); err != nil {
+	if err := u.apply(ctx, poolManifest, "-"); err != nil {
 		return fmt.Errorf("%s: pool and advertisement: %w", HostControlPlane, err)
+	}
+	return nil
+}
+
+// prepareRelease makes way for helm where it does not itself: it refuses to go
+// on after an installation that was killed, and never changes a CRD.
+func (u *run) prepareRelease(ctx context.Context) error {
+	client, err := u.clientset()
+	if err != nil {
+		return err
+	}
+	secrets := client.CoreV1().Secrets(Namespace)
+	const ours = "owner=helm,name=porchlight"
+	const killed = ours + ",status in (pending-install,pending-upgrade,pending-rollback)"
+	if err := secrets.DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{LabelSelector: killed}); err != nil {
+		return fmt.Errorf("%s: forget releases that did not finish: %w", HostControlPlane, err)
+	}
+	releases, err := secrets.List(ctx, metav1.ListOptions{LabelSelector: ours})
+	if err != nil {
+		return fmt.Errorf("%s: list helm's releases: %w", HostControlPlane, err)
+	}
+	if len(releases.Items) == 0 {
+		return nil
+	}
+	if err := u.apply(ctx, "", filepath.Join(u.Source, "deploy/chart/porchlight/crds")); err != nil {
+		return fmt.Errorf("%s: CRDs: %w", HostControlPlane, err)
 	}
 	return nil
 }
