@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
 
+	"github.com/porchlight-lb/porchlight/e2e/lab/build"
 	"github.com/porchlight-lb/porchlight/internal/names"
 )
 
@@ -88,6 +89,12 @@ func TestNamesThatPeopleRelyOn(t *testing.T) {
 		"GatewayClass/porchlight",
 		"Service/porchlight-gateway",
 		"ServiceAccount/porchlight-controller",
+		"ClusterRole/porchlight-controller",
+		"ClusterRole/porchlight-gateway",
+		"ClusterRole/porchlight-speaker",
+		"Role/porchlight-controller",
+		"Role/porchlight-gateway",
+		"Role/porchlight-speaker",
 	} {
 		if !slices.Contains(got, want) {
 			t.Errorf("there is no %s", want)
@@ -95,23 +102,24 @@ func TestNamesThatPeopleRelyOn(t *testing.T) {
 	}
 }
 
-// Two releases, of other names or in other namespaces, do not fight for an
-// object.
-func TestReleasesShareNothing(t *testing.T) {
+// Installations in two namespaces do not fight for an object.
+func TestInstallationsShareNothing(t *testing.T) {
 	usual, _ := render(t, usualName, usualSpace, nil)
 	elsewhere, _ := render(t, usualName, "elsewhere", nil)
-	second, _ := render(t, "second", usualSpace, nil)
 	taken := keys(usual, ofCluster)
 	for _, k := range keys(elsewhere, ofCluster) {
 		if slices.Contains(taken, k) {
-			t.Errorf("a release in another namespace has the same %s", k)
+			t.Errorf("an installation in another namespace has the same %s", k)
 		}
 	}
-	taken = keys(usual, everything)
-	for _, k := range keys(second, everything) {
-		if slices.Contains(taken, k) {
-			t.Errorf("a release of another name has the same %s", k)
-		}
+}
+
+// The programs find each other by name.
+func TestNamesDoNotDependOnTheRelease(t *testing.T) {
+	usual, _ := render(t, usualName, usualSpace, nil)
+	other, _ := render(t, "other", usualSpace, nil)
+	if got, want := keys(other, everything), keys(usual, everything); !slices.Equal(got, want) {
+		t.Errorf("a release called other has\n%v\nwant\n%v", got, want)
 	}
 }
 
@@ -208,6 +216,14 @@ func TestValuesReachTheirPlace(t *testing.T) {
 				t.Errorf("%s does not say %s", file, want)
 			}
 		}
+	}
+}
+
+// What the lab tests with is what the chart installs.
+func TestEnvoyIsTheOneOfTheLab(t *testing.T) {
+	_, files := render(t, usualName, usualSpace, nil)
+	if want := "--envoy-image=" + build.EnvoyImage + "\n"; !strings.Contains(files["porchlight/templates/gateway.yaml"], want) {
+		t.Errorf("the chart does not say %s", want)
 	}
 }
 

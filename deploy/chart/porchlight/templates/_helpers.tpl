@@ -1,21 +1,14 @@
-{{/* Names of namespaced objects start with this: "porchlight" for the release of that name. */}}
-{{- define "porchlight.name" -}}
-{{- if contains .Chart.Name .Release.Name -}}
-{{ .Release.Name | trunc 40 | trimSuffix "-" }}
-{{- else -}}
-{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 40 | trimSuffix "-" }}
-{{- end -}}
-{{- end -}}
-
 {{/*
-Names of objects of the cluster start with this. It carries the namespace,
-unless that is the usual one, so that two installations have none in common.
+A namespace has one installation, and in it names are fixed, whatever the
+release is called: people's scripts rely on them, and the programs find each
+other by them. Names of objects of the cluster start with this: they carry the
+namespace, unless that is the usual one, so that two installations share none.
 */}}
 {{- define "porchlight.clusterName" -}}
 {{- if eq .Release.Namespace "porchlight-system" -}}
-{{ include "porchlight.name" . }}
+porchlight
 {{- else -}}
-{{ printf "%s-%s" (include "porchlight.name" .) .Release.Namespace | trunc 52 | trimSuffix "-" }}
+{{ printf "porchlight-%s" .Release.Namespace | trunc 52 | trimSuffix "-" }}
 {{- end -}}
 {{- end -}}
 
@@ -52,7 +45,7 @@ app.kubernetes.io/component: {{ .part }}
 {{/* What every pod of ours has: dict "root" $ "part" "controller". */}}
 {{- define "porchlight.pod" -}}
 {{- $values := index .root.Values .part -}}
-serviceAccountName: {{ include "porchlight.name" .root }}-{{ .part }}
+serviceAccountName: porchlight-{{ .part }}
 priorityClassName: {{ $values.priorityClassName }}
 securityContext:
   runAsNonRoot: true
@@ -126,7 +119,7 @@ in its source, which `make generate` puts into files/rbac.
 {{- $root := .root -}}
 {{- $part := .part -}}
 {{- $labels := include "porchlight.labels" . -}}
-{{- $name := printf "%s-%s" (include "porchlight.name" $root) $part -}}
+{{- $name := printf "porchlight-%s" $part -}}
 {{- $clusterName := printf "%s-%s" (include "porchlight.clusterName" $root) $part -}}
 apiVersion: v1
 kind: ServiceAccount
@@ -185,7 +178,7 @@ subjects:
 apiVersion: policy/v1
 kind: PodDisruptionBudget
 metadata:
-  name: {{ include "porchlight.name" .root }}-{{ .part }}
+  name: porchlight-{{ .part }}
   namespace: {{ .root.Release.Namespace }}
   labels:
     {{- include "porchlight.labels" . | nindent 4 }}
