@@ -46,7 +46,8 @@ type Config struct {
 	// Rebalance is the least time between two moves for the sake of load: 10 s.
 	Rebalance time.Duration
 	// Gather is how long a node that just joined leaves addresses that nobody
-	// ever held, so that speakers which start together share them: 1 s.
+	// ever held to the speakers that are still missing, so that those which start
+	// together share them: 5 s.
 	Gather time.Duration
 	// Forget is how long claims of addresses that the API does not have are
 	// kept: 5 min.
@@ -115,10 +116,11 @@ type Election struct {
 	dirtyAll bool
 	timed    map[netip.Addr]struct{} // addresses that wait for a time
 
-	suspended   time.Duration // until when, after a freeze
-	changed     time.Duration // last change of members or of their standing
-	failedBack  time.Duration // value of changed that failback was done for
-	rebalanced  time.Duration // last move for the sake of load
+	resync      map[string]time.Duration // by member, when state may be exchanged again
+	suspended   time.Duration            // until when, after a freeze
+	changed     time.Duration            // last change of members or of their standing
+	failedBack  time.Duration            // value of changed that failback was done for
+	rebalanced  time.Duration            // last move for the sake of load
 	swept       time.Duration
 	told        time.Duration // last time the others were told of the drain
 	usableNodes int           // -1: to be counted
@@ -135,7 +137,7 @@ func New(cfg Config, now time.Duration) *Election {
 		{&cfg.Stagger, 500 * time.Millisecond}, {&cfg.Unknown, time.Second}, {&cfg.Handover, 3 * time.Second},
 		{&cfg.Caution, 200 * time.Millisecond}, {&cfg.Fence, 3 * time.Second}, {&cfg.Contest, 500 * time.Millisecond},
 		{&cfg.Freeze, time.Second}, {&cfg.Merge, 5 * time.Second}, {&cfg.Failback, 3 * time.Second},
-		{&cfg.Rebalance, 10 * time.Second}, {&cfg.Forget, 5 * time.Minute}, {&cfg.Gather, time.Second},
+		{&cfg.Rebalance, 10 * time.Second}, {&cfg.Forget, 5 * time.Minute}, {&cfg.Gather, 5 * time.Second},
 	} {
 		if *d.field == 0 {
 			*d.field = d.value
@@ -145,7 +147,7 @@ func New(cfg Config, now time.Duration) *Election {
 		cfg: cfg, self: cfg.Node, now: now, changed: now, rebalanced: now, swept: now, failedBack: never, usableNodes: -1,
 		members: map[string]time.Duration{}, nodes: map[string]reason.Reason{}, states: map[string]NodeState{},
 		addresses: map[netip.Addr]*address{}, strangers: map[netip.Addr]stranger{},
-		load: map[string]int{}, planned: map[string]int{},
+		resync: map[string]time.Duration{}, load: map[string]int{}, planned: map[string]int{},
 		dirty: map[netip.Addr]struct{}{}, timed: map[netip.Addr]struct{}{},
 	}
 	e.states[e.self] = NodeState{Node: e.self, Version: max(cfg.Version, 1)}

@@ -31,8 +31,8 @@ type fence struct {
 	probe    time.Duration
 	every    time.Duration
 	// contested since: a live member was seen to answer, too.
-	contested, resync time.Duration
-	defended          time.Duration
+	contested time.Duration
+	defended  time.Duration
 	// foreign: the other is no speaker; heard last.
 	foreign bool
 	other   MAC
@@ -69,11 +69,12 @@ func (e *Election) sawAnnouncement(ev SawAnnouncement) {
 	if _, live := e.members[peer]; live && known {
 		// Gossip settles it, unless it does not.
 		if e.now-a.contested > 4*e.cfg.Contest {
-			a.contested, a.resync = e.now, 0
+			a.contested = e.now
 		}
-		if e.now >= a.resync {
+		// One exchange is about all addresses at once.
+		if e.now >= e.resync[peer] {
 			e.ready.Resync = append(e.ready.Resync, peer)
-			a.resync = e.now + e.cfg.Contest/2
+			e.resync[peer] = e.now + e.cfg.Contest/2
 		}
 		if e.now-a.contested < e.cfg.Contest {
 			return

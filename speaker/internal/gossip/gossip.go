@@ -3,8 +3,8 @@
 //
 // The timings look for a dead node every probeInterval and give it
 // suspicionMult of them to object. On a LAN at rest a node that is cut off is
-// dead to the others after 300 to 700 ms: up to three intervals until one of
-// two survivors probes it, one for the probe, three for the suspicion. A node
+// dead to the others after 600 to 900 ms: up to three intervals until one of
+// two survivors probes it, one for the probe, five for the suspicion. A node
 // that is merely slow has the suspicion's time to refute, through each probe
 // that carries it; memberlist's awareness of its own slowness (Lifeguard)
 // stretches the intervals of a node that misses its own deadlines. Suspicion
@@ -33,7 +33,7 @@ import (
 const (
 	probeInterval = 100 * time.Millisecond
 	probeTimeout  = 50 * time.Millisecond
-	suspicionMult = 3
+	suspicionMult = 5
 	// pushPullInterval bounds how long a lost delta stays lost.
 	pushPullInterval = 10 * time.Second
 	// rejoinInterval is how often absent speakers are called, and
@@ -299,7 +299,7 @@ func (e *events) NotifyLeave(n *memberlist.Node) {
 	e.mu.Lock()
 	delete(e.live, n.Name)
 	e.mu.Unlock()
-	e.cfg.Log.Info("speaker left", "node", n.Name, "died", n.State == memberlist.StateDead)
+	e.cfg.Log.Info("speaker left", "node", n.Name)
 	e.cfg.Post(election.MemberDown{Node: n.Name})
 }
 

@@ -21,6 +21,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/util/flowcontrol"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -37,12 +38,23 @@ import (
 
 const (
 	workers = 4
+	// A mass take-over must not take the processor from the gossip that keeps
+	// the members alive: so many Services are written, and so many events made,
+	// a second.
+	writesPerSecond, writesAtOnce = 100, 200
+	eventsPerSecond, eventsAtOnce = 10, 50
+	// mostLines of one change are logged one by one.
+	mostLines = 10
 	// sweepEvery is how often ServiceL2Statuses are looked for that nobody
 	// took away: of a node that died while its Service was deleted.
 	sweepEvery = 10 * time.Minute
 	// mostReasons bounds how many nodes a message tells about.
 	mostReasons = 8
 )
+
+// unknown stands for what an object of an earlier run, or a write that failed,
+// says.
+const unknown = ""
 
 // Labels of a ServiceL2Status.
 const (
@@ -70,17 +82,21 @@ type Writer struct {
 	// Ask runs f with the election.
 	Ask func(f func(*election.Election)) bool
 
-	queue workqueue.TypedRateLimitingInterface[types.NamespacedName]
-	mu    sync.Mutex
-	wrote map[string]bool                          // names of this node's ServiceL2Statuses
-	moved map[types.NamespacedName][]election.Move // owner changes to tell of
+	writes flowcontrol.RateLimiter
+	events flowcontrol.RateLimiter
+	queue  workqueue.TypedRateLimitingInterface[types.NamespacedName]
+	mu     sync.Mutex
+	wrote  map[string]string                        // this node's ServiceL2Statuses: name, and what was written
+	moved  map[types.NamespacedName][]election.Move // owner changes to tell of
 }
 
 // Init makes the queue: Report and Touch may be called from then on.
 func (w *Writer) Init() {
 	w.queue = workqueue.NewTypedRateLimitingQueue(
 		workqueue.NewTypedItemExponentialFailureRateLimiter[types.NamespacedName](50*time.Millisecond, time.Minute))
-	w.wrote = map[string]bool{}
+	w.writes = flowcontrol.NewTokenBucketRateLimiter(writesPerSecond, writesAtOnce)
+	w.events = flowcontrol.NewTokenBucketRateLimiter(eventsPerSecond, eventsAtOnce)
+	w.wrote = map[string]string{}
 	w.moved = map[types.NamespacedName][]election.Move{}
 }
 
@@ -91,22 +107,30 @@ func (w *Writer) Touch(key types.NamespacedName) { w.queue.Add(key) }
 func (w *Writer) Report(r election.Ready, owned, members int) {
 	ownedAddresses.Set(float64(owned))
 	liveMembers.Set(float64(members))
+	took := 0
 	for _, m := range r.Moves {
 		if m.To != w.Node {
 			continue
 		}
 		takeovers.WithLabelValues(string(m.Cause)).Inc()
 		lastChange.SetToCurrentTime()
-		w.Log.Info("took an address", "address", m.IP, "from", m.From, "cause", m.Cause)
+		if took++; took <= mostLines {
+			w.Log.Info("took an address", "address", m.IP, "from", m.From, "cause", m.Cause)
+		}
 		for _, key := range w.Services.Users(m.IP) {
 			w.mu.Lock()
 			w.moved[key] = append(w.moved[key], m)
 			w.mu.Unlock()
 		}
 	}
-	for _, ip := range r.Withdraw {
-		w.Log.Info("stopped answering", "address", ip)
+	for i, ip := range r.Withdraw {
+		if i < mostLines {
+			w.Log.Info("stopped answering", "address", ip)
+		}
 		lastChange.SetToCurrentTime()
+	}
+	if took > mostLines || len(r.Withdraw) > mostLines {
+		w.Log.Info("changed many addresses", "took", took, "stopped", len(r.Withdraw))
 	}
 	touch := func(ip netip.Addr) {
 		for _, key := range w.Services.Users(ip) {
@@ -186,12 +210,15 @@ func (w *Writer) write(ctx context.Context, key types.NamespacedName) error {
 	if err != nil {
 		return err
 	}
+	if err := w.writes.Wait(ctx); err != nil {
+		return err
+	}
 	object := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}}
 	err = w.Client.Status().Patch(ctx, object, client.RawPatch(types.StrategicMergePatchType, patch))
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("writing condition %s of Service %s: %w", names.Announced, key, err)
 	}
-	if err == nil && want.Status == metav1.ConditionFalse {
+	if err == nil && want.Status == metav1.ConditionFalse && w.events.TryAccept() {
 		w.Recorder.Eventf(&s, nil, corev1.EventTypeWarning, want.Reason, "Announce", "%s", want.Message)
 	}
 	return nil
@@ -280,6 +307,9 @@ func (w *Writer) tellMoves(ctx context.Context, key types.NamespacedName, s *cor
 				failed = fmt.Errorf("deleting ServiceL2Status %s: %w", old.Name, err)
 			}
 		}
+		if !w.events.TryAccept() {
+			continue
+		}
 		w.Recorder.Eventf(s, nil, corev1.EventTypeNormal, string(reason.Announced), "Announce", "%s (%s)", note, m.Cause)
 	}
 	return failed
@@ -302,10 +332,13 @@ func (w *Writer) writeL2Status(ctx context.Context, key types.NamespacedName, in
 	}}
 	if len(interfaces) == 0 {
 		w.mu.Lock()
-		wrote := w.wrote[name]
+		_, wrote := w.wrote[name]
 		w.mu.Unlock()
 		if !wrote {
 			return nil
+		}
+		if err := w.writes.Wait(ctx); err != nil {
+			return err
 		}
 		if err := w.Client.Delete(ctx, object); client.IgnoreNotFound(err) != nil {
 			return fmt.Errorf("deleting ServiceL2Status %s: %w", name, err)
@@ -315,12 +348,6 @@ func (w *Writer) writeL2Status(ctx context.Context, key types.NamespacedName, in
 		w.mu.Unlock()
 		return nil
 	}
-	w.mu.Lock()
-	w.wrote[name] = true
-	w.mu.Unlock()
-	if err := w.Client.Create(ctx, object.DeepCopy()); err != nil && !apierrors.IsAlreadyExists(err) {
-		return fmt.Errorf("creating ServiceL2Status %s: %w", name, err)
-	}
 	status := v1beta1.ServiceL2StatusStatus{Node: w.Node, ServiceName: key.Name, ServiceNamespace: key.Namespace}
 	for _, i := range interfaces {
 		status.Interfaces = append(status.Interfaces, v1beta1.InterfaceInfo{Name: i})
@@ -329,10 +356,30 @@ func (w *Writer) writeL2Status(ctx context.Context, key types.NamespacedName, in
 	if err != nil {
 		return err
 	}
+	w.mu.Lock()
+	same := w.wrote[name] == string(patch)
+	w.mu.Unlock()
+	if same {
+		return nil
+	}
+	w.setWrote(name, unknown)
+	if err := w.writes.Wait(ctx); err != nil {
+		return err
+	}
+	if err := w.Client.Create(ctx, object.DeepCopy()); err != nil && !apierrors.IsAlreadyExists(err) {
+		return fmt.Errorf("creating ServiceL2Status %s: %w", name, err)
+	}
 	if err := w.Client.Status().Patch(ctx, object, client.RawPatch(types.MergePatchType, patch)); err != nil {
 		return fmt.Errorf("writing ServiceL2Status %s: %w", name, err)
 	}
+	w.setWrote(name, string(patch))
 	return nil
+}
+
+func (w *Writer) setWrote(name, patch string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.wrote[name] = patch
 }
 
 // sweep deletes the ServiceL2Statuses that say what is not so: each node its
@@ -350,7 +397,9 @@ func (w *Writer) sweep(ctx context.Context) {
 			key := types.NamespacedName{Namespace: o.Labels[namespaceLabel], Name: o.Labels[serviceLabel]}
 			if o.Labels[nodeLabel] == w.Node {
 				w.mu.Lock()
-				w.wrote[o.Name] = true
+				if _, ok := w.wrote[o.Name]; !ok {
+					w.wrote[o.Name] = unknown
+				}
 				w.mu.Unlock()
 				w.queue.Add(key)
 				continue
