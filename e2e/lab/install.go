@@ -28,11 +28,15 @@ var poolManifest string
 // a user would, and applies an IPAddressPool and an L2Advertisement, both
 // named default. On a lab that has it, it installs what the checkout has now.
 func (l *Lab) Install(ctx context.Context) error {
-	l.Logf("images of the checkout")
 	version, err := l.buildImages(ctx)
 	if err != nil {
 		return err
 	}
+	return l.install(ctx, version)
+}
+
+// install installs what buildImages built.
+func (l *Lab) install(ctx context.Context, version string) error {
 	archive := filepath.Join(l.Source, "dist/porchlight.tar")
 	l.Logf("images into the nodes")
 	if err := l.Load(ctx, archive); err != nil {
@@ -104,6 +108,7 @@ const installLimit = 2 * time.Minute
 
 // buildImages writes dist/porchlight.tar and returns its tag.
 func (l *Lab) buildImages(ctx context.Context) (string, error) {
+	l.Logf("images of the checkout")
 	cmd := exec.CommandContext(ctx, "go", "run", "./deploy/images", "--out", "dist")
 	cmd.Dir = l.Source
 	if b, err := build.Output(cmd); err != nil {

@@ -61,13 +61,20 @@ func (l *Lab) Up(ctx context.Context, o Options) error {
 	}
 	loadModules(ctx)
 	u := &run{Lab: l, record: r, plan: plan}
-	if err := u.up(ctx); err != nil {
+	if !o.Install {
+		return u.up(ctx)
+	}
+	var version string
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return u.up(gctx) })
+	g.Go(func() (err error) {
+		version, err = l.buildImages(gctx)
+		return err
+	})
+	if err := g.Wait(); err != nil {
 		return err
 	}
-	if o.Install {
-		return l.Install(ctx)
-	}
-	return nil
+	return l.install(ctx, version)
 }
 
 // loadModules asks for the kernel's parts that programs inside a namespace may
