@@ -192,14 +192,15 @@ func TestBadPools(t *testing.T) {
 		{"10.0.0.1-fd00::1", "one family"},
 		{"10.0.0.1-", "range"},
 		{"nonsense", "CIDR"},
+		{"10.0.0.5-10.0.0.1", "end before it starts"},
 	} {
 		if why := c.Refused(t, cluster.System, pool("bad", `"`+bad.addresses+`"`)); !strings.Contains(why, bad.says) {
 			t.Errorf("%s: refused with %q; want it to say %q", bad.addresses, why, bad.says)
 		}
 	}
 
-	c.Apply(t, ns, pool("reversed", "10.0.0.5-10.0.0.1"))
-	poolCondition(t, c, "reversed", metav1.ConditionFalse, "InvalidAddresses", "10.0.0.5-10.0.0.1")
+	c.Apply(t, ns, pool("reversed", `"2001:db8::5-2001:db8::1"`))
+	poolCondition(t, c, "reversed", metav1.ConditionFalse, "InvalidAddresses", "2001:db8::5-2001:db8::1")
 	c.Apply(t, ns, pool("overlapping", "172.30.0.250-172.30.0.252"))
 	poolCondition(t, c, "overlapping", metav1.ConditionFalse, "Overlap", "default")
 	poolCondition(t, c, "default", metav1.ConditionTrue, "Ready", "")
