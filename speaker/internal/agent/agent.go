@@ -38,6 +38,12 @@ type Reporter interface {
 	Report(changed election.Ready, owned, members int)
 }
 
+// item is an event, or a function to run instead.
+type item struct {
+	event election.Event
+	do    func()
+}
+
 // Agent is the task. Post and Do may be called from any goroutine.
 type Agent struct {
 	log      *slog.Logger
@@ -47,7 +53,7 @@ type Agent struct {
 	done     chan struct{}
 
 	mu    sync.Mutex
-	queue []func(now time.Duration)
+	queue []item
 	wake  chan struct{}
 
 	// Drain is how long a stop may take.
@@ -81,14 +87,14 @@ func (a *Agent) Ready() <-chan struct{} { return a.ready }
 
 // Post gives the election an event.
 func (a *Agent) Post(ev election.Event) {
-	a.enqueue(func(now time.Duration) { a.election.Step(now, ev) })
+	a.enqueue(item{event: ev})
 }
 
 // Do runs f in the goroutine that owns the election, and waits for it. It
 // reports false where the agent ended before.
 func (a *Agent) Do(f func(*election.Election)) bool {
 	done := make(chan struct{})
-	a.enqueue(func(time.Duration) { f(a.election); close(done) })
+	a.enqueue(item{do: func() { f(a.election); close(done) }})
 	select {
 	case <-done:
 		return true
@@ -97,9 +103,9 @@ func (a *Agent) Do(f func(*election.Election)) bool {
 	}
 }
 
-func (a *Agent) enqueue(f func(time.Duration)) {
+func (a *Agent) enqueue(i item) {
 	a.mu.Lock()
-	a.queue = append(a.queue, f)
+	a.queue = append(a.queue, i)
 	a.mu.Unlock()
 	select {
 	case a.wake <- struct{}{}:
@@ -108,7 +114,7 @@ func (a *Agent) enqueue(f func(time.Duration)) {
 }
 
 // Connect gives the agent its way to the others.
-func (a *Agent) Connect(g Gossip) { a.enqueue(func(time.Duration) { a.gossip = g }) }
+func (a *Agent) Connect(g Gossip) { a.enqueue(item{do: func() { a.gossip = g }}) }
 
 // State is the node's full state on the wire; empty once the agent ended.
 func (a *Agent) State() []byte {
@@ -176,10 +182,32 @@ func (a *Agent) work() {
 	queue := a.queue
 	a.queue = nil
 	a.mu.Unlock()
-	for _, f := range queue {
-		f(time.Since(a.start))
+	for _, i := range withoutFlaps(queue) {
+		if i.do != nil {
+			i.do()
+		} else {
+			a.election.Step(time.Since(a.start), i.event)
+		}
 		a.perform(a.election.Ready())
 	}
+}
+
+// withoutFlaps leaves out that a member went, where the queue says further on
+// that it is back: to act on what is over by now would move addresses for
+// nothing. That it came is no news to the election then.
+func withoutFlaps(queue []item) []item {
+	back := map[string]bool{}
+	for i := len(queue) - 1; i >= 0; i-- {
+		switch ev := queue[i].event.(type) {
+		case election.MemberUp:
+			back[ev.Node] = true
+		case election.MemberDown:
+			if back[ev.Node] {
+				queue[i] = item{event: election.Tick{}}
+			}
+		}
+	}
+	return queue
 }
 
 // perform keeps the order of election.Ready.
