@@ -79,6 +79,9 @@ func (s *stream) run(ctx context.Context) error {
 				s.log = s.log.With("envoy", s.pod)
 				s.log.Info("envoy connected", "version", userAgent(req))
 			}
+			s.log.Debug("request", "type", typeLabel(resource.Type(req.GetTypeUrl())), "nonce", req.GetResponseNonce(),
+				"subscribe", req.GetResourceNamesSubscribe(), "unsubscribe", req.GetResourceNamesUnsubscribe(),
+				"has", len(req.GetInitialResourceVersions()), "error", req.GetErrorDetail().GetMessage())
 			var err error
 			var unknown *ads.UnknownTypeError
 			if out, err = s.session.Request(req); errors.As(err, &unknown) {
@@ -114,6 +117,7 @@ func (s *stream) put(out ads.Output) error {
 		t := typeLabel(resource.Type(resp.GetTypeUrl()))
 		pushes.WithLabelValues(t).Inc()
 		pushed.WithLabelValues(t).Add(float64(n))
+		s.log.Debug("response", "type", t, "nonce", resp.GetNonce(), "resources", len(resp.GetResources()), "removed", resp.GetRemovedResources())
 		if err := s.grpc.Send(resp); err != nil {
 			return err
 		}

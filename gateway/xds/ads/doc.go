@@ -8,20 +8,25 @@
 // older one is waited for, what was not sent yet never is. Work goes through
 // stages, and a stage is entered when all before it are acknowledged:
 //
-//  1. clusters, new and changed
-//  2. their endpoints
-//  3. secrets
-//  4. listeners
-//  5. route configurations
-//  6. removals: listeners, route configurations, secrets, endpoints, clusters
+//  1. clusters, endpoints and secrets, new and changed
+//  2. listeners and route configurations, new and changed
+//  3. removals: listeners, route configurations, secrets, endpoints, clusters,
+//     one type after the other
 //
-// Two facts about Envoy make that less simple than it reads. A cluster that is
-// new or changed warms until its endpoints arrive, and its acknowledgement
-// comes before: so listeners wait for the subscription to a new cluster's
-// endpoints and for their acknowledgement, and the endpoints of a changed
-// cluster are sent again although they are the same. And a listener that is
-// new warms until its route configuration arrives, so nothing is removed
-// before that one is subscribed to and acknowledged.
+// Within the first two stages the types go side by side, because Envoy makes
+// them depend on each other: a cluster that is new or changed warms until its
+// endpoints and secrets arrive, and while a cluster warms a running Envoy does
+// not acknowledge it. One that is starting acknowledges it at once, so the
+// stage also waits for the subscription to the endpoints of each new cluster.
+// The endpoints of a changed cluster are not asked for again; they follow the
+// cluster unasked, although they are the same. A listener warms until its route
+// configuration arrives, so nothing is removed before the route configurations
+// of new listeners are subscribed to and acknowledged.
+//
+// A client that comes back names what it has of each type in any order, and its
+// clusters not before all of them are warm; which of them are not it does not
+// say. So it gets all endpoints again, and nothing that needs clusters before it
+// has named those.
 //
 // # Refusals
 //

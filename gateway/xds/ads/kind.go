@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 
 	"github.com/porchlight-lb/porchlight/gateway/xds/resource"
@@ -20,6 +21,7 @@ type kind struct {
 	heard    bool                // the client has named the type
 	wildcard bool                // it wants every resource of it
 	greet    bool                // it waits for an answer even if that is empty
+	unblock  bool                // it waits for one of those it says to have
 	names    map[string]struct{} // it wants these
 	// have is what the client acknowledged. Body is nil where it brought the
 	// resource along from an earlier stream.
@@ -39,6 +41,9 @@ type kind struct {
 	// refusal.
 	suspects [][]string
 	inflight *batch
+	// late are the responses that count as accepted and were not answered yet,
+	// by nonce.
+	late map[string]*batch
 }
 
 func newKind(t resource.Type) *kind {
@@ -51,6 +56,7 @@ func newKind(t resource.Type) *kind {
 		unsure:   map[string]string{},
 		rejected: map[string]string{},
 		dirty:    map[string]struct{}{},
+		late:     map[string]*batch{},
 	}
 }
 
@@ -70,6 +76,10 @@ func (b *batch) names() []string {
 	return out
 }
 
+func (b *batch) updates(name string) bool {
+	return slices.ContainsFunc(b.update, func(r resource.Resource) bool { return r.Name == name })
+}
+
 func (k *kind) wants(name string) bool {
 	_, ok := k.names[name]
 	return ok || k.wildcard
@@ -79,6 +89,27 @@ func (k *kind) wants(name string) bool {
 func (k *kind) ask(name string) {
 	k.asked[name] = struct{}{}
 	k.dirty[name] = struct{}{}
+}
+
+// answered takes the response with the nonce off the list; nil: there is none,
+// or it was answered. late says that it counts as accepted.
+func (k *kind) answered(nonce string) (b *batch, late bool) {
+	if b := k.inflight; b != nil && b.nonce == nonce {
+		k.inflight = nil
+		return b, false
+	}
+	b, late = k.late[nonce]
+	delete(k.late, nonce)
+	return b, late
+}
+
+// disown takes back what is said to be had because of a response.
+func (k *kind) disown(b *batch) {
+	for _, r := range b.update {
+		if _, ok := k.have[r.Name]; ok {
+			k.have[r.Name] = resource.Resource{Key: r.Key}
+		}
+	}
 }
 
 // subscribe applies the subscription part of a request.
@@ -91,6 +122,7 @@ func (k *kind) subscribe(req *discoveryv3.DeltaDiscoveryRequest, target map[stri
 			k.have[name] = resource.Resource{Key: resource.Key{Type: k.typ, Name: name}, Version: version}
 			k.dirty[name] = struct{}{}
 		}
+		k.greet = k.typ == resource.Endpoint
 		// The older form of the wildcard, which these two types have.
 		wildcard = len(req.GetResourceNamesSubscribe()) == 0 &&
 			(k.typ == resource.Cluster || k.typ == resource.Listener)
@@ -103,7 +135,9 @@ func (k *kind) subscribe(req *discoveryv3.DeltaDiscoveryRequest, target map[stri
 		k.names[name] = struct{}{}
 		delete(k.awaited, name)
 		k.dirty[name] = struct{}{}
-		if _, brought := k.have[name]; !first || !brought {
+		// Endpoints are sent again to a client that comes back: a cluster of
+		// it may wait for them, and it does not say.
+		if _, brought := k.have[name]; !first || !brought || k.typ == resource.Endpoint {
 			k.ask(name)
 		}
 	}
@@ -191,12 +225,20 @@ func (k *kind) decide(name string, target map[string]resource.Resource) (resourc
 	case asked && got.Body != nil:
 		// It leaves with what names it, and until then must work.
 		return got, update
-	case asked && !unsure:
+	case asked && (!has || k.unblock) && k.typ == resource.Endpoint:
+		// A cluster would wait for ever if it were told that there are none.
+		return noEndpoints(name), update
+	case asked && !has && !unsure:
 		return want, absent
 	case has || unsure:
 		return want, removal
 	}
 	return want, nothing
+}
+
+// noEndpoints is what a cluster gets that is about to be removed.
+func noEndpoints(cluster string) resource.Resource {
+	return resource.New(resource.Endpoint, cluster, &endpointv3.ClusterLoadAssignment{ClusterName: cluster})
 }
 
 // next returns the names to look at, and whether those are the last: a group

@@ -30,6 +30,12 @@ type envoy struct {
 	refs    map[string][]string // of a route or listener, by its version
 	sends   []*discoveryv3.DeltaDiscoveryRequest
 	started map[resource.Type]bool
+	// running says that it has started: it says nothing about clusters while
+	// one of them warms. named says that it has named its clusters.
+	running, named bool
+	// held is the acknowledgement of clusters, which waits until they are
+	// warm, once the client has started.
+	held *discoveryv3.DeltaDiscoveryRequest
 	// active is the routes that each listener serves by; it changes when the
 	// listener has warmed.
 	active map[string][]string
@@ -41,7 +47,7 @@ func newEnvoy() *envoy {
 		warming: map[string]bool{}, refused: map[string]bool{}, refs: map[string][]string{},
 		active: map[string][]string{},
 	}
-	for _, t := range stages {
+	for _, t := range removals {
 		e.have[t], e.subs[t] = map[string]resource.Resource{}, map[string]bool{}
 	}
 	e.connect()
@@ -51,27 +57,32 @@ func newEnvoy() *envoy {
 // connect opens a stream: each type is named with what the client has of it.
 func (e *envoy) connect() {
 	e.sends, e.started = nil, map[resource.Type]bool{}
-	for name, serving := range e.warming {
-		if serving { // it falls back on the endpoints it knows
-			delete(e.warming, name)
-		}
-	}
-	for _, t := range stages {
+	e.held, e.named = nil, true
+	for _, t := range removals {
 		wild := t == resource.Cluster || t == resource.Listener
 		if !wild && len(e.subs[t]) == 0 {
 			continue
 		}
 		e.started[t] = true
-		req := &discoveryv3.DeltaDiscoveryRequest{TypeUrl: string(t), InitialResourceVersions: map[string]string{}}
-		for name, r := range e.have[t] {
-			if r.Version == "" {
-				continue
-			}
+		// While a cluster warms, nothing is said about clusters.
+		if t == resource.Cluster && len(e.warming) > 0 && e.running {
+			e.named = false
+			continue
+		}
+		e.sends = append(e.sends, e.name(t))
+	}
+}
+
+// name is the first request for a type on a stream.
+func (e *envoy) name(t resource.Type) *discoveryv3.DeltaDiscoveryRequest {
+	req := &discoveryv3.DeltaDiscoveryRequest{TypeUrl: string(t), InitialResourceVersions: map[string]string{}}
+	for name, r := range e.have[t] {
+		if r.Version != "" {
 			req.InitialResourceVersions[name] = r.Version
 		}
-		req.ResourceNamesSubscribe = slices.Sorted(maps.Keys(e.subs[t]))
-		e.sends = append(e.sends, req)
 	}
+	req.ResourceNamesSubscribe = slices.Sorted(maps.Keys(e.subs[t]))
+	return req
 }
 
 func (e *envoy) subscribe(t resource.Type, name string) {
@@ -132,7 +143,19 @@ func (e *envoy) receive(resp *discoveryv3.DeltaDiscoveryResponse, partly, early 
 	if !early {
 		queued = len(e.sends)
 	}
-	e.sends = slices.Insert(e.sends, queued, answer)
+	if t == resource.Cluster && bad == nil && e.running && len(e.warming) > 0 {
+		e.held = answer
+	} else {
+		e.sends = slices.Insert(e.sends, queued, answer)
+	}
+	if !e.named && len(e.warming) == 0 {
+		e.named = true
+		e.sends = append(e.sends, e.name(resource.Cluster))
+	}
+	if e.held != nil && len(e.warming) == 0 {
+		e.sends = append(e.sends, e.held)
+		e.held = nil
+	}
 }
 
 func (e *envoy) apply(r resource.Resource) {
@@ -289,6 +312,7 @@ func TestAnyOrder(t *testing.T) {
 func anyOrder(t *testing.T, seed uint64) {
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	e := newEnvoy()
+	e.running = rnd.IntN(4) > 0
 	s := New()
 	var target resource.Set
 	var wire []*discoveryv3.DeltaDiscoveryResponse
@@ -349,7 +373,7 @@ func anyOrder(t *testing.T, seed uint64) {
 	if len(e.warming) > 0 {
 		t.Errorf("clusters %v still warm", e.warming)
 	}
-	for _, typ := range stages {
+	for _, typ := range removals {
 		want, got := map[string]string{}, map[string]string{}
 		for name, r := range target[typ] {
 			want[name] = r.Version

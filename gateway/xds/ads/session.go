@@ -13,7 +13,10 @@ import (
 // stages is the order in which new and changed resources are sent; removals
 // go in the order of removals.
 var (
-	stages   = [...]resource.Type{resource.Cluster, resource.Endpoint, resource.Secret, resource.Listener, resource.Route}
+	stages = [...][]resource.Type{
+		{resource.Cluster, resource.Endpoint, resource.Secret},
+		{resource.Listener, resource.Route},
+	}
 	removals = [...]resource.Type{resource.Listener, resource.Route, resource.Secret, resource.Endpoint, resource.Cluster}
 )
 
@@ -62,7 +65,7 @@ type Session struct {
 // New returns the session of a stream on which nothing was said yet.
 func New() *Session {
 	s := &Session{kinds: map[resource.Type]*kind{}}
-	for _, t := range stages {
+	for _, t := range removals {
 		s.kinds[t] = newKind(t)
 	}
 	return s
@@ -78,7 +81,7 @@ func (s *Session) Live() []string { return s.live }
 func (s *Session) Publish(set resource.Set) Output {
 	old := s.target
 	s.target = set
-	for _, t := range stages {
+	for _, t := range removals {
 		k := s.kinds[t]
 		for name, r := range set[t] {
 			if o, ok := old[t][name]; !ok || o.Version != r.Version {
@@ -88,7 +91,6 @@ func (s *Session) Publish(set resource.Set) Output {
 		for name := range old[t] {
 			if _, ok := set[t][name]; !ok {
 				k.dirty[name] = struct{}{}
-				delete(k.awaited, name)
 				delete(k.rejected, name)
 			}
 		}
@@ -111,16 +113,31 @@ func (s *Session) Request(req *discoveryv3.DeltaDiscoveryRequest) (Output, error
 	if k == nil {
 		return Output{}, &UnknownTypeError{TypeURL: req.GetTypeUrl()}
 	}
-	if b := k.inflight; b != nil && req.GetResponseNonce() == b.nonce {
-		k.inflight = nil
+	if b, late := k.answered(req.GetResponseNonce()); b != nil {
 		s.out.Acks = append(s.out.Acks, Ack{Type: k.typ, Nonce: b.nonce, Refused: req.GetErrorDetail() != nil})
-		if e := req.GetErrorDetail(); e != nil {
+		switch e := req.GetErrorDetail(); {
+		case e != nil:
+			if late {
+				k.disown(b)
+			}
 			s.refused(k, b, e.GetMessage())
-		} else {
+		case !late:
 			s.accepted(k, b)
 		}
+		// What it named at first came before this answer. Where its clusters
+		// were not among it, one of them warms.
+		k.unblock = k.typ == resource.Endpoint && !s.kinds[resource.Cluster].heard
 	}
 	k.subscribe(req, s.target[k.typ])
+	if b := s.kinds[resource.Cluster].inflight; b != nil && k.typ == resource.Endpoint {
+		// The client lets go of the endpoints of a cluster that it removed, and
+		// comes back to them when it gets the cluster that is on its way.
+		for _, name := range req.GetResourceNamesUnsubscribe() {
+			if b.updates(name) && !k.wants(name) {
+				k.awaited[name] = struct{}{}
+			}
+		}
+	}
 	return s.flush(), nil
 }
 
@@ -135,22 +152,22 @@ func (s *Session) flush() Output {
 
 // advance sends what the stages allow.
 func (s *Session) advance() {
-	for _, t := range stages {
-		k := s.kinds[t]
-		if t == resource.Listener && len(s.kinds[resource.Endpoint].awaited) > 0 {
-			return
-		}
-		if k.inflight != nil || s.sendUpdates(k) {
+	for s.send(stages[0]) {
+		if !s.pass() {
 			return
 		}
 	}
-	if len(s.kinds[resource.Route].awaited) > 0 {
+	// Nothing is known of what a client's routes may name before it has named
+	// its clusters.
+	if !s.kinds[resource.Cluster].heard {
+		return
+	}
+	if s.send(stages[1]) {
 		return
 	}
 	s.settle()
 	for _, t := range removals {
-		// A client that comes back names its types one after the other. What
-		// its routes need is known once it has named its routes.
+		// What its routes need is known once it has named its routes.
 		if t != resource.Listener && !s.heard() {
 			return
 		}
@@ -158,6 +175,40 @@ func (s *Session) advance() {
 			return
 		}
 	}
+}
+
+// send sends what the types of a stage need, and says whether anything of them
+// is not acknowledged.
+func (s *Session) send(stage []resource.Type) bool {
+	busy := false
+	for _, t := range stage {
+		k := s.kinds[t]
+		if k.inflight != nil || s.sendUpdates(k) || len(k.awaited) > 0 {
+			busy = true
+		}
+	}
+	return busy
+}
+
+// pass takes a response about clusters for accepted where its answer is all
+// that is missing: their endpoints and secrets were acknowledged, and were sent
+// later. The answer may never come, if another cluster never gets warm.
+func (s *Session) pass() bool {
+	k, endpoints, secrets := s.kinds[resource.Cluster], s.kinds[resource.Endpoint], s.kinds[resource.Secret]
+	b := k.inflight
+	if b == nil || len(b.update) > 0 && (endpoints.inflight != nil || secrets.inflight != nil || len(endpoints.awaited) > 0) {
+		return false
+	}
+	for _, r := range b.update {
+		_, wanted := s.target[resource.Cluster][r.Name]
+		if _, served := s.target[resource.Endpoint][r.Name]; wanted && !served {
+			return false // nothing but its answer tells
+		}
+	}
+	k.inflight = nil
+	k.late[b.nonce] = b
+	s.accepted(k, b)
+	return true
 }
 
 // heard says that the client has told everything it has.
@@ -189,29 +240,13 @@ func (s *Session) accepted(k *kind, b *batch) {
 		}
 		k.gone(r.Name)
 		k.have[r.Name] = r
-		switch k.typ {
-		case resource.Cluster:
-			s.warm(r)
-		case resource.Listener:
+		if k.typ == resource.Listener {
 			s.awaitRoutes(r)
 		}
 	}
 	for _, name := range b.remove {
 		k.dirty[name] = struct{}{}
 		k.gone(name)
-	}
-}
-
-// warm has the endpoints of an accepted cluster sent, again if need be, or
-// waited for.
-func (s *Session) warm(cluster resource.Resource) {
-	k := s.kinds[resource.Endpoint]
-	_, served := s.target[resource.Endpoint][cluster.Name]
-	switch {
-	case k.wants(cluster.Name):
-		k.ask(cluster.Name)
-	case served:
-		k.awaited[cluster.Name] = struct{}{}
 	}
 }
 
@@ -232,6 +267,9 @@ func (s *Session) refused(k *kind, b *batch, detail string) {
 	names := slices.DeleteFunc(b.names(), func(name string) bool { return !k.wants(name) })
 	for _, name := range names {
 		k.dirty[name] = struct{}{}
+		if k.typ == resource.Cluster {
+			delete(s.kinds[resource.Endpoint].awaited, name)
+		}
 	}
 	switch {
 	case len(names) == 0:
@@ -274,6 +312,9 @@ func (s *Session) sendUpdates(k *kind) bool {
 				continue
 			case update:
 				b.update = append(b.update, r)
+				if k.typ == resource.Cluster {
+					s.warm(name)
+				}
 				size += len(r.Body.GetValue())
 			case absent:
 				b.remove = append(b.remove, name)
@@ -291,7 +332,7 @@ func (s *Session) sendUpdates(k *kind) bool {
 		}
 		if len(b.update)+len(b.remove) > 0 || k.greet {
 			k.greet = false
-			s.send(k, b)
+			s.respond(k, b)
 			return true
 		}
 		if last {
@@ -306,6 +347,20 @@ var namers = map[resource.Type][]resource.Type{
 	resource.Secret:   {resource.Listener, resource.Cluster},
 	resource.Endpoint: {resource.Listener, resource.Route},
 	resource.Cluster:  {resource.Listener, resource.Route},
+}
+
+// warm has the endpoints of a cluster that is on its way sent after it, or
+// waits for the subscription to them: the client does not ask again for those
+// of a cluster that it has in another version, and needs them.
+func (s *Session) warm(cluster string) {
+	k := s.kinds[resource.Endpoint]
+	_, served := s.target[resource.Endpoint][cluster]
+	switch {
+	case k.wants(cluster):
+		k.ask(cluster)
+	case served:
+		k.awaited[cluster] = struct{}{}
+	}
 }
 
 // sendRemovals sends the removals of a type, except of what the client still
@@ -334,7 +389,7 @@ func (s *Session) sendRemovals(k *kind) bool {
 	if len(b.remove) == 0 {
 		return false
 	}
-	s.send(k, b)
+	s.respond(k, b)
 	return true
 }
 
@@ -359,7 +414,7 @@ func (s *Session) outdated(of []resource.Type) []resource.Resource {
 	return out
 }
 
-func (s *Session) send(k *kind, b *batch) {
+func (s *Session) respond(k *kind, b *batch) {
 	s.nonce++
 	b.nonce = strconv.FormatUint(s.nonce, 10)
 	k.inflight = b
