@@ -1,0 +1,124 @@
+package infra
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/porchlight-lb/porchlight/api/v1beta1"
+	"github.com/porchlight-lb/porchlight/gateway/ingest"
+	"github.com/porchlight-lb/porchlight/gateway/ir"
+	"github.com/porchlight-lb/porchlight/internal/names"
+)
+
+func TestServiceName(t *testing.T) {
+	long := strings.Repeat("a", 253)
+	seen := map[string]string{}
+	for _, g := range []string{"web", "web.example", "web-example", "1st", "gateway-1st", long, long[:252] + "b", strings.Repeat("b.", 60) + "c", "a." + strings.Repeat("-", 1) + "b"} {
+		n := ServiceName(g)
+		if problems := validation.IsDNS1035Label(n); problems != nil {
+			t.Errorf("%s: %s: %v", g, n, problems)
+		}
+		if other, ok := seen[n]; ok {
+			t.Errorf("%s and %s are both %s", g, other, n)
+		}
+		seen[n] = g
+	}
+	if n := ServiceName("web"); n != "web-porchlight" {
+		t.Errorf("web: %s", n)
+	}
+}
+
+func wanted() *Wanted {
+	return &Wanted{UID: "u", GatewayPlan: ingest.GatewayPlan{
+		Name: name("web"), Fleet: name("fleet"),
+		Ports:       []ingest.PlanPort{{Port: 80, Protocol: ir.HTTP}, {Port: 443, Protocol: ir.HTTPS}},
+		Addresses:   []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")},
+		Labels:      map[string]string{"team": "a", names.ManagedBy: "somebody"},
+		Annotations: map[string]string{"note": "b"},
+	}}
+}
+
+func TestServiceIsOfTheGateway(t *testing.T) {
+	f := &v1beta1.EnvoyFleet{}
+	f.Spec.Service = v1beta1.FleetService{ExternalTrafficPolicy: "Local", AddressPool: "public", Labels: map[string]string{"team": "fleet", "x": "y"}}
+	s := service(wanted(), f, []corev1.ServicePort{servicePort(wanted().Ports[0], 20007)})
+	if !Ours(s, "web") || s.Labels["team"] != "a" || s.Labels["x"] != "y" || s.Annotations["note"] != "b" {
+		t.Errorf("metadata %v %v", s.Labels, s.Annotations)
+	}
+	if s.Annotations["porchlight.dev/loadBalancerIPs"] != "192.0.2.1,2001:db8::1" || s.Annotations["porchlight.dev/address-pool"] != "public" {
+		t.Errorf("annotations %v", s.Annotations)
+	}
+	if s.Spec.Selector != nil || s.Spec.ExternalTrafficPolicy != "Local" || *s.Spec.IPFamilyPolicy != corev1.IPFamilyPolicyPreferDualStack {
+		t.Errorf("spec %+v", s.Spec)
+	}
+
+	// What it records comes back as facts.
+	s.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "192.0.2.1"}, {Hostname: "x"}}
+	g := &gwv1.Gateway{ObjectMeta: metav1.ObjectMeta{Name: "web"}}
+	facts := Facts(s, g)
+	if facts.FleetPorts[80] != 20007 || len(facts.Addresses) != 1 || facts.AddressRefused != "" {
+		t.Errorf("facts %+v", facts)
+	}
+	s.Status.Conditions = []metav1.Condition{{Type: names.Allocated, Status: metav1.ConditionFalse, Reason: "AddressInUse", Message: "taken"}}
+	if f := Facts(s, g); f.AddressRefused != "" {
+		t.Errorf("an address that nobody asked for is refused: %s", f.AddressRefused)
+	}
+	g.Spec.Addresses = []gwv1.GatewaySpecAddress{{Value: "192.0.2.1"}}
+	if f := Facts(s, g); f.AddressRefused != "AddressInUse: taken" {
+		t.Errorf("refusal %q", f.AddressRefused)
+	}
+	delete(s.Labels, names.ManagedBy)
+	if f := Facts(s, g); f.AddressRefused == "" || f.FleetPorts != nil {
+		t.Errorf("facts of a Service that is not ours: %+v", f)
+	}
+	if f := Facts(nil, g); f.FleetPorts != nil || f.AddressRefused != "" {
+		t.Errorf("facts without a Service: %+v", f)
+	}
+}
+
+func pod(node string, ready bool, ips ...string) *corev1.Pod {
+	p := &corev1.Pod{Spec: corev1.PodSpec{NodeName: node}}
+	for _, ip := range ips {
+		p.Status.PodIPs = append(p.Status.PodIPs, corev1.PodIP{IP: ip})
+	}
+	if ready {
+		p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
+	}
+	return p
+}
+
+func TestEndpointSlices(t *testing.T) {
+	leaving := pod("n2", true, "10.0.0.2")
+	leaving.DeletionTimestamp = &metav1.Time{}
+	done := pod("n3", false, "10.0.0.3")
+	done.Status.Phase = corev1.PodFailed
+	s := service(wanted(), &v1beta1.EnvoyFleet{}, []corev1.ServicePort{servicePort(wanted().Ports[0], 20007)})
+	out := endpointSlices(s, []*corev1.Pod{leaving, pod("n1", true, "10.0.0.1", "fd00::1"), done, pod("", false)})
+	if len(out) != 2 || out[0].AddressType != discoveryv1.AddressTypeIPv4 || out[1].AddressType != discoveryv1.AddressTypeIPv6 {
+		t.Fatalf("slices %v", out)
+	}
+	e := out[0].Endpoints
+	if len(e) != 2 || *e[0].NodeName != "n1" || !*e[0].Conditions.Ready || *e[1].Conditions.Ready || !*e[1].Conditions.Serving || !*e[1].Conditions.Terminating {
+		t.Errorf("endpoints %+v", e)
+	}
+	if p := out[0].Ports[0]; *p.Port != 20007 || *p.Name != "http-80" {
+		t.Errorf("port %v %v", *p.Port, *p.Name)
+	}
+	if v := validation.IsValidLabelValue(out[0].Labels[discoveryv1.LabelManagedBy]); v != nil {
+		t.Errorf("label: %v", v)
+	}
+	many := make([]*corev1.Pod, 1001)
+	for i := range many {
+		many[i] = pod("n", true, netip.AddrFrom4([4]byte{10, 1, byte(i / 256), byte(i)}).String())
+	}
+	if out := endpointSlices(s, many); len(out) != 2 || len(out[0].Endpoints) != 1000 || out[0].Name == out[1].Name {
+		t.Errorf("%d slices for 1,001 pods", len(out))
+	}
+}

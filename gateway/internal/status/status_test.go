@@ -1,0 +1,137 @@
+package status
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"testing"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/porchlight-lb/porchlight/gateway/ingest"
+	"github.com/porchlight-lb/porchlight/gateway/internal/mailbox"
+	"github.com/porchlight-lb/porchlight/internal/names"
+	"github.com/porchlight-lb/porchlight/internal/program"
+)
+
+var key = types.NamespacedName{Namespace: "ns", Name: "x"}
+
+type world struct {
+	t      *testing.T
+	task   *Task
+	now    time.Time
+	writes int
+	fail   error
+}
+
+func newWorld(t *testing.T, objects ...client.Object) *world {
+	w := &world{t: t, now: time.Unix(1000, 0)}
+	c := fake.NewClientBuilder().WithScheme(program.Scheme(gwv1.Install)).WithObjects(objects...).WithStatusSubresource(objects...).
+		WithInterceptorFuncs(interceptor.Funcs{SubResourceUpdate: func(ctx context.Context, c client.Client, sub string, o client.Object, opts ...client.SubResourceUpdateOption) error {
+			w.writes++
+			if w.fail != nil {
+				return w.fail
+			}
+			return c.SubResource(sub).Update(ctx, o, opts...)
+		}}).Build()
+	w.task = New(c, mailbox.New[ingest.Output](), slog.New(slog.DiscardHandler))
+	w.task.Now = func() time.Time { return w.now }
+	return w
+}
+
+// write expects so many writes, and says whether some are delayed.
+func (w *world) write(out ingest.Output, writes int) bool {
+	w.t.Helper()
+	before := w.writes
+	delayed, err := w.task.write(context.Background(), out)
+	if err != nil && w.fail == nil {
+		w.t.Fatal(err)
+	}
+	if n := w.writes - before; n != writes {
+		w.t.Errorf("%d writes, want %d", n, writes)
+	}
+	return delayed
+}
+
+func condition(typ string, status metav1.ConditionStatus) metav1.Condition {
+	return metav1.Condition{Type: typ, Status: status, Reason: "R"}
+}
+
+func TestGatewayIsWrittenOnChangeOnly(t *testing.T) {
+	foreign := condition("example.com/Checked", metav1.ConditionTrue)
+	w := newWorld(t, &gwv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "x"},
+		Status: gwv1.GatewayStatus{Conditions: []metav1.Condition{foreign, condition("Accepted", metav1.ConditionUnknown)}}})
+	out := func(s metav1.ConditionStatus, attached int32) ingest.Output {
+		return ingest.Output{GatewayStatuses: []ingest.GatewayStatus{{Name: key, Status: gwv1.GatewayStatus{
+			Conditions: []metav1.Condition{condition("Accepted", s)},
+			Listeners:  []gwv1.ListenerStatus{{Name: "l", AttachedRoutes: attached, Conditions: []metav1.Condition{condition("Accepted", s)}}},
+		}}}}
+	}
+	w.write(out(metav1.ConditionTrue, 1), 1)
+	w.write(out(metav1.ConditionTrue, 1), 0)
+	// A burst of changes is one write after the pause.
+	for i := range int32(5) {
+		if !w.write(out(metav1.ConditionTrue, i+2), 0) {
+			t.Error("not said to be delayed")
+		}
+	}
+	w.now = w.now.Add(time.Hour)
+	w.write(out(metav1.ConditionTrue, 6), 1)
+
+	var g gwv1.Gateway
+	if err := w.task.Client.Get(context.Background(), key, &g); err != nil {
+		t.Fatal(err)
+	}
+	if len(g.Status.Conditions) != 2 || g.Status.Conditions[1].Type != foreign.Type {
+		t.Errorf("conditions %v, want ours and then what others wrote", g.Status.Conditions)
+	}
+	if at := g.Status.Listeners[0].Conditions[0].LastTransitionTime; !at.Time.Equal(time.Unix(1000, 0)) {
+		t.Errorf("transition at %v although the status is the same since the first write", at)
+	}
+}
+
+func TestOwnParentsOnly(t *testing.T) {
+	parent := func(controller, gateway string) gwv1.RouteParentStatus {
+		return gwv1.RouteParentStatus{ControllerName: gwv1.GatewayController(controller), ParentRef: gwv1.ParentReference{Name: gwv1.ObjectName(gateway)},
+			Conditions: []metav1.Condition{condition("Accepted", metav1.ConditionTrue)}}
+	}
+	r := &gwv1.HTTPRoute{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "x"}}
+	r.Status.Parents = []gwv1.RouteParentStatus{parent("example.com/c", "theirs"), parent(names.GatewayController, "former")}
+	w := newWorld(t, r)
+	got := func() []gwv1.RouteParentStatus {
+		var r gwv1.HTTPRoute
+		if err := w.task.Client.Get(context.Background(), key, &r); err != nil {
+			t.Fatal(err)
+		}
+		return r.Status.Parents
+	}
+	w.write(ingest.Output{HTTPRouteStatuses: []ingest.HTTPRouteStatus{{Name: key, Parents: []gwv1.RouteParentStatus{parent(names.GatewayController, "now")}}}}, 1)
+	if p := got(); len(p) != 2 || p[0].ParentRef.Name != "theirs" || p[1].ParentRef.Name != "now" {
+		t.Errorf("parents %v", p)
+	}
+	// A route that is nobody's of ours any more.
+	w.now = w.now.Add(time.Hour)
+	w.write(ingest.Output{}, 1)
+	if p := got(); len(p) != 1 || p[0].ParentRef.Name != "theirs" {
+		t.Errorf("parents %v", p)
+	}
+}
+
+func TestFailedWriteIsRepeated(t *testing.T) {
+	w := newWorld(t, &gwv1.GatewayClass{ObjectMeta: metav1.ObjectMeta{Name: "c"}})
+	out := ingest.Output{GatewayClassStatuses: []ingest.GatewayClassStatus{{Name: "c", Status: gwv1.GatewayClassStatus{
+		Conditions: []metav1.Condition{condition("Accepted", metav1.ConditionTrue)}}}}}
+	w.fail = apierrors.NewConflict(schema.GroupResource{}, "c", errors.New("changed"))
+	w.write(out, 1)
+	w.fail = nil
+	w.write(out, 1)
+	w.write(out, 0)
+}
