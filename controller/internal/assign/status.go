@@ -28,6 +28,7 @@ type seen struct {
 	foreign   bool     // the ingress has something in it that we do not write
 	pools     string   // our annotation
 	condition *metav1.Condition
+	announced bool // a speaker said something of its addresses
 }
 
 func look(svc *corev1.Service) seen {
@@ -44,11 +45,12 @@ func look(svc *corev1.Service) seen {
 		condition := *c
 		s.condition = &condition
 	}
+	s.announced = meta.FindStatusCondition(svc.Status.Conditions, names.Announced) != nil
 	return s
 }
 
 // marked says whether the Service bears something of ours.
-func (s seen) marked() bool { return s.pools != "" || s.condition != nil }
+func (s seen) marked() bool { return s.pools != "" || s.condition != nil || s.announced }
 
 // wish is what a Service's status shall be; the zero wish is that nothing of
 // ours is there.
@@ -83,12 +85,16 @@ func (w wish) fulfilled(s seen) bool {
 	if w.reason == "" {
 		return !s.marked()
 	}
+	if len(w.addresses) == 0 && s.announced {
+		return false
+	}
 	return !s.foreign && slices.Equal(w.addresses, s.addresses) && w.pools == s.pools && s.condition != nil &&
 		s.condition.Status == w.status() && s.condition.Reason == string(w.reason) && s.condition.Message == w.message
 }
 
 // patch is the strategic merge patch that fulfils the wish, for the version of
-// the Service that was seen, and no other.
+// the Service that was seen, and no other. What is said of announcing goes with
+// the addresses, in the same write: no speaker has to notice.
 func (w wish) patch(s seen, now time.Time) ([]byte, error) {
 	condition := map[string]any{"type": names.Allocated, "$patch": "delete"}
 	if w.reason != "" {
@@ -101,7 +107,11 @@ func (w wish) patch(s seen, now time.Time) ([]byte, error) {
 			"lastTransitionTime": changed,
 		}
 	}
-	status := map[string]any{"conditions": []any{condition}}
+	conditions := []any{condition}
+	if len(w.addresses) == 0 {
+		conditions = append(conditions, map[string]any{"type": names.Announced, "$patch": "delete"})
+	}
+	status := map[string]any{"conditions": conditions}
 	if s.balancer {
 		var ingress []any // null where there is no address: the field goes
 		for _, a := range w.addresses {

@@ -26,7 +26,8 @@ func TestPatch(t *testing.T) {
 	bare := balancer("a")
 	held := marked(balancer("a", "10.0.0.7"), reason.Allocated, "old", "p")
 	held.Status.Conditions[0].LastTransitionTime = early
-	held.Status.Conditions = append(held.Status.Conditions, announced)
+	held.Status.Conditions = append(held.Status.Conditions, announced,
+		metav1.Condition{Type: "example.com/theirs", Status: metav1.ConditionTrue, Reason: "Stays"})
 	held.Annotations["theirs"] = "stays"
 	cluster := held.DeepCopy()
 	cluster.Spec.Type, cluster.Status.LoadBalancer = corev1.ServiceTypeClusterIP, corev1.LoadBalancerStatus{}
@@ -70,8 +71,11 @@ func TestPatch(t *testing.T) {
 			if after.condition != nil && after.condition.LastTransitionTime.Unix() != c.time {
 				t.Errorf("last transition at %d", after.condition.LastTransitionTime.Unix())
 			}
-			if c.svc != bare && (svc.Annotations["theirs"] != "stays" || !strings.Contains(string(out), names.Announced)) {
+			if c.svc != bare && (svc.Annotations["theirs"] != "stays" || !strings.Contains(string(out), "example.com/theirs")) {
 				t.Errorf("others' fields: %s", out)
+			}
+			if wanted := before.announced && len(c.wish.addresses) > 0; after.announced != wanted {
+				t.Errorf("announced: %v; it goes with the addresses", after.announced)
 			}
 			if !strings.Contains(string(patch), `"resourceVersion":"1"`) || !strings.Contains(string(patch), `"uid":"u"`) {
 				t.Errorf("unconditional: %s", patch)

@@ -265,17 +265,20 @@ spec: {type: LoadBalancer, ports: [{port: 80}], selector: {app: none}}
 	})
 }
 
-// Where the traffic must stay local and no node has an endpoint, none answers.
-func TestNoLocalEndpoint(t *testing.T) {
+// A Service that nobody could serve is not announced, whatever its policy.
+func TestNoEndpoints(t *testing.T) {
 	c := cluster.ForTest(t)
 	ns := c.Namespace(t)
-	c.Apply(t, ns, `
+	for _, policy := range []string{"Cluster", "Local"} {
+		name := strings.ToLower(policy)
+		c.Apply(t, ns, fmt.Sprintf(`
 apiVersion: v1
 kind: Service
-metadata: {name: empty}
-spec: {type: LoadBalancer, externalTrafficPolicy: Local, ports: [{port: 80}], selector: {app: none}}
-`)
-	c.Service(t, ns, "empty", "Announced=False, NoLocalEndpoint", func(s *corev1.Service) bool {
-		return cluster.Condition(s.Status.Conditions, "porchlight.dev/Announced", metav1.ConditionFalse, "NoLocalEndpoint")
-	})
+metadata: {name: %s}
+spec: {type: LoadBalancer, externalTrafficPolicy: %s, ports: [{port: 80}], selector: {app: none}}
+`, name, policy))
+		c.Service(t, ns, name, "Announced=False, NoEndpoints", func(s *corev1.Service) bool {
+			return cluster.Condition(s.Status.Conditions, "porchlight.dev/Announced", metav1.ConditionFalse, "NoEndpoints")
+		})
+	}
 }
