@@ -27,6 +27,7 @@ import (
 
 	"github.com/porchlight-lb/porchlight/gateway/ingest"
 	"github.com/porchlight-lb/porchlight/gateway/ingest/manifest"
+	"github.com/porchlight-lb/porchlight/gateway/internal/envoybin"
 	"github.com/porchlight-lb/porchlight/gateway/ir"
 	"github.com/porchlight-lb/porchlight/gateway/xds"
 	"github.com/porchlight-lb/porchlight/gateway/xds/resource"
@@ -42,7 +43,7 @@ var update = flag.Bool("update", false, "rewrite the wanted answers in testdata"
 // location, the headers that begin with X- and are not Envoy's own, and, where
 // a backend answered, its cluster and what it saw of the request.
 func TestEnvoyAnswers(t *testing.T) {
-	envoy := findEnvoy(t)
+	envoy := envoybin.Path(t)
 	files, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no cases: %v", err)
@@ -79,7 +80,7 @@ func TestEnvoyAnswers(t *testing.T) {
 
 // An invalid backend fails its share of the requests, and no more.
 func TestEnvoySharesByWeight(t *testing.T) {
-	g := start(t, findEnvoy(t), readCase(t, filepath.Join(cases, "backends.txtar")))
+	g := start(t, envoybin.Path(t), readCase(t, filepath.Join(cases, "backends.txtar")))
 	const n = 1000
 	status := map[int]int{}
 	for range n {

@@ -25,6 +25,7 @@ import (
 
 	"github.com/porchlight-lb/porchlight/gateway/ingest"
 	"github.com/porchlight-lb/porchlight/gateway/ingest/manifest"
+	"github.com/porchlight-lb/porchlight/gateway/internal/envoybin"
 	"github.com/porchlight-lb/porchlight/gateway/xds"
 	"github.com/porchlight-lb/porchlight/gateway/xds/resource"
 )
@@ -32,7 +33,7 @@ import (
 // Everything that the golden cases of package ingest lead to is accepted by
 // the real Envoy.
 func TestEnvoyAccepts(t *testing.T) {
-	envoy := findEnvoy(t)
+	envoy := envoybin.Path(t)
 	files, err := filepath.Glob(filepath.Join(cases, "*.txtar"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no cases: %v", err)
@@ -89,24 +90,6 @@ func resources(t *testing.T, o *manifest.Objects) resource.Set {
 		}
 	}
 	return set
-}
-
-// findEnvoy returns the path of an Envoy: ENVOY, the one in PATH, or one in the
-// cache. Without one the test fails, since it would show nothing.
-func findEnvoy(t *testing.T) string {
-	if p := os.Getenv("ENVOY"); p != "" {
-		return p
-	}
-	if p, err := exec.LookPath("envoy"); err == nil {
-		return p
-	}
-	if dir, err := os.UserCacheDir(); err == nil {
-		if found, err := filepath.Glob(filepath.Join(dir, "porchlight", "*", "envoy")); err == nil && len(found) > 0 {
-			return found[len(found)-1]
-		}
-	}
-	t.Fatal("no Envoy: run `make lab`, or set ENVOY to the path of one")
-	return ""
 }
 
 // validate has Envoy load the resources as a static configuration.
