@@ -45,8 +45,8 @@ build: ## build the porchlight command into bin/
 	go build -trimpath -ldflags '$(STAMP)' -o bin/porchlight ./cli
 
 # Counts and failures of every test run are kept here, for the closing line.
-RESULTS := dist/results
-gotestsum = bin/tools/gotestsum --format pkgname --format-hide-empty-pkg --jsonfile $(RESULTS)/$(1).json
+RESULTS := $(CURDIR)/dist/results
+gotestsum = $(CURDIR)/bin/tools/gotestsum --format pkgname --format-hide-empty-pkg --jsonfile $(RESULTS)/$(1).json
 
 .PHONY: check
 check: export ENVOY = $(shell bin/lab envoy)
@@ -58,7 +58,7 @@ check: bin/lab tools ## format, lint, unit, property and golden tests
 	cd e2e && ../bin/tools/staticcheck -tags e2e ./...
 	@mkdir -p $(RESULTS)
 	$(call gotestsum,check) -- ./...
-	cd e2e && ../$(call gotestsum,../$(RESULTS)/check-e2e) -- ./...
+	cd e2e && $(call gotestsum,check-e2e) -- ./...
 
 .PHONY: generate
 generate: tools ## make everything that derives from something else in the tree
@@ -102,7 +102,7 @@ e2e: lab-up ## the suites in the lab, or SUITE= one of them; the lab stays up
 
 e2e-%:
 	@mkdir -p $(RESULTS)
-	cd e2e && ../$(call gotestsum,../$(RESULTS)/$*) -- -tags e2e -count=1 -timeout 30m ./suites/$*
+	cd e2e && $(call gotestsum,$*) -- -tags e2e -count=1 -timeout 30m ./suites/$*
 
 .PHONY: e2e-conformance
 e2e-conformance:
@@ -118,7 +118,7 @@ e2e-conformance:
 .PHONY: e2e-teardown
 e2e-teardown: lab
 	@mkdir -p $(RESULTS)
-	cd e2e && ../$(call gotestsum,../$(RESULTS)/teardown) -- -tags e2e -count=1 -timeout 30m ./lab/teardown
+	cd e2e && $(call gotestsum,teardown) -- -tags e2e -count=1 -timeout 30m ./lab/teardown
 
 .PHONY: test
 test: lab ## everything: check, the lab's suites, conformance; a closing line of totals
