@@ -131,8 +131,31 @@ func service(w *Wanted, f *v1beta1.EnvoyFleet, ports []corev1.ServicePort) *core
 			ips = append(ips, a.String())
 		}
 		s.Annotations[names.Prefix+names.LoadBalancerIPs] = strings.Join(ips, ",")
+		if only, ok := onlyFamily(w.Addresses); ok {
+			s.Spec.IPFamilyPolicy, s.Spec.IPFamilies = ptr(corev1.IPFamilyPolicySingleStack), []corev1.IPFamily{only}
+		}
 	}
 	return s
+}
+
+// onlyFamily returns the one family of the addresses. A Gateway that asks for
+// addresses has those and no other, so it gets none of the other family.
+func onlyFamily(addresses []netip.Addr) (only corev1.IPFamily, ok bool) {
+	family := map[bool]corev1.IPFamily{false: corev1.IPv4Protocol, true: corev1.IPv6Protocol}
+	for _, a := range addresses {
+		if f := family[a.Is6()]; only != "" && f != only {
+			return "", false
+		} else {
+			only = f
+		}
+	}
+	return only, only != ""
+}
+
+// movable says whether the live Service can become the wanted one: the first
+// family of a Service is for its life.
+func movable(live, wanted *corev1.Service) bool {
+	return len(live.Spec.IPFamilies) == 0 || len(wanted.Spec.IPFamilies) == 0 || live.Spec.IPFamilies[0] == wanted.Spec.IPFamilies[0]
 }
 
 // serviceLabels are those that the gateway itself relies on.

@@ -2,6 +2,7 @@ package infra
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -57,6 +58,14 @@ func TestServiceIsOfTheGateway(t *testing.T) {
 	}
 	if s.Spec.Selector != nil || s.Spec.ExternalTrafficPolicy != "Local" || *s.Spec.IPFamilyPolicy != corev1.IPFamilyPolicyPreferDualStack {
 		t.Errorf("spec %+v", s.Spec)
+	}
+
+	one := wanted()
+	one.Addresses = one.Addresses[1:]
+	if s := service(one, f, nil); *s.Spec.IPFamilyPolicy != corev1.IPFamilyPolicySingleStack || !slices.Equal(s.Spec.IPFamilies, []corev1.IPFamily{corev1.IPv6Protocol}) {
+		t.Errorf("asked for an IPv6 address alone: %v %v", *s.Spec.IPFamilyPolicy, s.Spec.IPFamilies)
+	} else if live := (&corev1.Service{Spec: corev1.ServiceSpec{IPFamilies: []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol}}}); movable(live, s) {
+		t.Error("the first family of a Service cannot change")
 	}
 
 	// What it records comes back as facts.

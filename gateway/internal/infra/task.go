@@ -207,6 +207,14 @@ func (t *Task) put(ctx context.Context, w *Wanted, f *v1beta1.EnvoyFleet, ports 
 	case !Ours(live, w.Name.Name):
 		// The Gateway says so; nothing changes until the Service does.
 		return nil
+	case !movable(live, s):
+		// The event of its deletion brings the next plan, which makes it anew.
+		t.Log.Info("Service deleted: its first family cannot change", "gateway", w.Name.String(), "service", s.Name)
+		err := t.Client.Delete(ctx, live, client.Preconditions{UID: &live.UID})
+		if client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("deleting Service %s, whose first family cannot change: %w", key, err)
+		}
+		return nil
 	}
 	wrote, err := apply.Object(ctx, t.Client, s)
 	if err != nil {
