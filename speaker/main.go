@@ -17,6 +17,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/porchlight-lb/porchlight/internal/program"
@@ -92,9 +93,13 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 	objects.IgnoreExclude = o.ignoreExclude
 	objects.Post = speaker.Post
 
+	direct, err := client.New(mgr.GetConfig(), client.Options{Scheme: mgr.GetScheme(), HTTPClient: mgr.GetHTTPClient()})
+	if err != nil {
+		return fmt.Errorf("making the client that writes: %w", err)
+	}
 	writer := &status.Writer{
 		Log: log, Node: o.node, Namespace: o.Namespace,
-		Reader: mgr.GetCache(), Client: mgr.GetClient(), Recorder: mgr.GetEventRecorder("porchlight-speaker"),
+		Reader: mgr.GetCache(), Client: direct, Recorder: mgr.GetEventRecorder("porchlight-speaker"),
 		Services: objects, Ask: speaker.Do,
 	}
 	writer.Init()

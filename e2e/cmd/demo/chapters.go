@@ -132,22 +132,29 @@ func whoAnswers(ctx context.Context, s *story) error {
 	if mac == "" {
 		return fmt.Errorf("nobody answers ARP for %s", s.address)
 	}
+	s.say("Whose hardware address is that?")
+	nodes, err := s.get(ctx, "get", "nodes", "-o", `jsonpath={.items[*].metadata.name}`)
+	if err != nil {
+		return err
+	}
+	for _, node := range strings.Fields(nodes) {
+		out, err := s.on(ctx, node, "ip", "-br", "link", "show", "eth0")
+		if err != nil {
+			return err
+		}
+		if strings.Contains(out, mac) {
+			s.owner = node
+		}
+	}
+	if s.owner == "" {
+		return fmt.Errorf("%s answers for %s, and is no node's", mac, s.address)
+	}
+	s.say("%s answers for %s; the speakers say so too:", s.owner, s.address)
 	out, err = s.kubectl(ctx, "get", "servicel2status", "-n", "porchlight-system")
 	if err != nil {
 		return err
 	}
-	if s.owner, err = s.get(ctx, "get", "servicel2status", "-n", "porchlight-system", "-o", `jsonpath={.items[0].status.node}`); err != nil {
-		return err
-	}
-	if err := expect(out, s.owner); err != nil {
-		return err
-	}
-	out, err = s.on(ctx, s.owner, "ip", "link", "show", "eth0")
-	if err != nil {
-		return err
-	}
-	s.say("%s is %s, which answers for %s.", mac, s.owner, s.address)
-	return expect(out, mac)
+	return expect(out, s.owner)
 }
 
 func cut(ctx context.Context, s *story) error {

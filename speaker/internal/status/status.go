@@ -74,7 +74,8 @@ type Writer struct {
 	Log       *slog.Logger
 	Node      string
 	Namespace string
-	// Reader is the cache, Client writes, and lists what is not cached.
+	// Reader is the cache. Client writes, and reads from the API server itself:
+	// ServiceL2Statuses are not worth a cache.
 	Reader   client.Reader
 	Client   client.Client
 	Recorder events.EventRecorder
