@@ -76,8 +76,8 @@ golden: bin/lab ## rewrite the wanted outputs of the golden tests; the diff is t
 	go test ./gateway/ingest ./cli -update && go test ./gateway/xds -update
 
 .PHONY: sim
-sim: ## a long simulation of the election: SEED=, STEPS=
-	go test ./speaker/election -run TestSimulation -count=1 -v -timeout 60m -args -seed=$(or $(SEED),1) -steps=$(or $(STEPS),200000)
+sim: ## a long simulation of the election, or of one SEED=; STEPS=
+	go test ./speaker/election -run TestSimulation -count=1 -v -timeout 60m -args $(if $(SEED),-seed=$(SEED)) -steps=$(or $(STEPS),5000000)
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME each (30s)

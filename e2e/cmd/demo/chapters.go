@@ -262,6 +262,9 @@ func https(ctx context.Context, s *story) error {
 	if _, err := s.kubectl(ctx, "apply", "-f", manifests+"https.yaml"); err != nil {
 		return err
 	}
+	if _, err := s.kubectl(ctx, "wait", "gateway/porch", `--for=jsonpath={.status.listeners[?(@.name=="https")].conditions[?(@.type=="Programmed")].status}=True`, patience); err != nil {
+		return err
+	}
 	out, err := s.on(ctx, "client", "curl", "-sS", "--retry", "20", "--retry-delay", "1", "--retry-all-errors", "--fail", "--max-time", "5",
 		"--cacert", crt, "--resolve", "porch.example:443:"+s.porch, "https://porch.example/api/secure")
 	if err != nil {
