@@ -11,7 +11,9 @@ import (
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -53,13 +55,15 @@ func allocation(ctx context.Context, c *cluster.Cluster, set settings) ([]row, e
 // burst creates n Services and returns the time from the first creation until
 // all have an address. Where they are not ours, a bare client patches each
 // one's status itself.
-func burst(ctx context.Context, c *cluster.Cluster, n int, ours bool) (time.Duration, error) {
+func burst(ctx context.Context, c *cluster.Cluster, n int, ours bool) (took time.Duration, err error) {
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "burst-"}}
 	if err := c.Create(ctx, ns); err != nil {
 		return 0, err
 	}
 	defer func() {
-		_ = c.Delete(context.WithoutCancel(ctx), ns) // the lab is thrown away
+		if e := vanish(context.WithoutCancel(ctx), c, ns); err == nil {
+			err = e
+		}
 	}()
 	ctx, cancel := context.WithTimeout(ctx, time.Minute+time.Duration(n)*50*time.Millisecond)
 	defer cancel()
@@ -130,4 +134,25 @@ func burst(ctx context.Context, c *cluster.Cluster, n int, ours bool) (time.Dura
 	})
 	err = g.Wait()
 	return time.Since(began), err
+}
+
+// vanish deletes the namespace and waits until it is gone, so that no burst is
+// measured while the one before it is cleared away.
+func vanish(ctx context.Context, c *cluster.Cluster, ns *corev1.Namespace) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
+	defer cancel()
+	w, err := c.Watch(ctx, &corev1.NamespaceList{}, client.MatchingFieldsSelector{Selector: fields.OneTermEqualSelector("metadata.name", ns.Name)})
+	if err != nil {
+		return err
+	}
+	defer w.Stop()
+	if err := c.Delete(ctx, ns); err != nil {
+		return err
+	}
+	for e := range w.ResultChan() {
+		if e.Type == watch.Deleted {
+			return nil
+		}
+	}
+	return fmt.Errorf("namespace %s does not go: %w", ns.Name, context.Cause(ctx))
 }
