@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -44,7 +45,7 @@ func (s samples) quantile(q float64) float64 {
 	}
 	sorted := slices.Clone(s)
 	slices.Sort(sorted)
-	return sorted[min(len(sorted)-1, int(q*float64(len(sorted))))]
+	return sorted[max(0, int(math.Ceil(q*float64(len(sorted))))-1)]
 }
 
 func newRow(name, unit string, all samples, figure float64, against string, target float64) row {

@@ -74,6 +74,8 @@ type translation struct {
 	// clusters of each fleet, and the fleets' snapshots.
 	clusters map[types.NamespacedName][]ir.Cluster
 	sets     map[types.NamespacedName]resource.Set
+	// services that a route or a Gateway is about, whether they exist or not.
+	services map[types.NamespacedName]struct{}
 }
 
 // New returns the loop; the caller sets its fields.
@@ -156,7 +158,7 @@ func (l *Loop) watch(ctx context.Context) error {
 		{&gwv1.HTTPRoute{}, l.marks.marking(translates, sameSpec)},
 		{&gwv1.ReferenceGrant{}, l.marks.marking(translates, sameSpec)},
 		{&corev1.Namespace{}, l.marks.marking(translates, sameMeta)},
-		{&corev1.Service{}, l.marks.marking(translates, nil)},
+		{&corev1.Service{}, l.marks.markingServices()},
 		{&corev1.Secret{}, l.marks.marking(translates, nil)},
 		{&corev1.Pod{}, l.marks.marking(translates, nil)},
 		{&appsv1.Deployment{}, l.marks.marking(writes, nil)},
@@ -180,6 +182,11 @@ func (l *Loop) watch(ctx context.Context) error {
 // step does what the marks ask for.
 func (l *Loop) step(ctx context.Context, t taken) error {
 	start := time.Now()
+	if l.last != nil {
+		if t = t.among(l.last.services); !t.any && len(t.endpoints) == 0 {
+			return nil
+		}
+	}
 	o, err := read(ctx, l.Cache, l.Namespace)
 	if err != nil {
 		return err
@@ -219,6 +226,7 @@ func (l *Loop) translate(o *objects) *translation {
 		output:   ingest.Translate(o.input),
 		clusters: map[types.NamespacedName][]ir.Cluster{},
 		sets:     map[types.NamespacedName]resource.Set{},
+		services: concerned(o.input),
 	}
 	for name, f := range t.output.Fleets {
 		set := resource.Set{}

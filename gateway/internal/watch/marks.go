@@ -4,10 +4,13 @@ import (
 	"maps"
 	"sync"
 
+	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/porchlight-lb/porchlight/internal/names"
 )
 
 // effect is how far an event reaches.
@@ -26,17 +29,29 @@ type marks struct {
 	mu        sync.Mutex
 	effect    effect
 	any       bool
-	endpoints map[types.NamespacedName]struct{} // Services
+	services  map[types.NamespacedName]struct{} // Services that changed
+	endpoints map[types.NamespacedName]struct{} // Services whose endpoints changed
 	wake      chan struct{}
 }
 
 func newMarks() *marks {
-	return &marks{endpoints: map[types.NamespacedName]struct{}{}, wake: make(chan struct{}, 1)}
+	return &marks{
+		services:  map[types.NamespacedName]struct{}{},
+		endpoints: map[types.NamespacedName]struct{}{},
+		wake:      make(chan struct{}, 1),
+	}
 }
 
 func (m *marks) add(e effect) {
 	m.mu.Lock()
 	m.any, m.effect = true, max(m.effect, e)
+	m.mu.Unlock()
+	m.signal()
+}
+
+func (m *marks) addService(service types.NamespacedName) {
+	m.mu.Lock()
+	m.services[service] = struct{}{}
 	m.mu.Unlock()
 	m.signal()
 }
@@ -59,15 +74,32 @@ func (m *marks) signal() {
 type taken struct {
 	any       bool
 	effect    effect
+	services  map[types.NamespacedName]struct{}
 	endpoints map[types.NamespacedName]struct{}
 }
 
 func (m *marks) take() taken {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	t := taken{m.any, m.effect, maps.Clone(m.endpoints)}
+	t := taken{m.any, m.effect, maps.Clone(m.services), maps.Clone(m.endpoints)}
 	m.any, m.effect = false, writes
+	clear(m.services)
 	clear(m.endpoints)
+	return t
+}
+
+// among returns what is left where only these Services concern translation:
+// most Services of a cluster are behind no route.
+func (t taken) among(concerned map[types.NamespacedName]struct{}) taken {
+	for s := range t.services {
+		if _, ok := concerned[s]; ok {
+			t.any, t.effect = true, translates
+		}
+	}
+	maps.DeleteFunc(t.endpoints, func(s types.NamespacedName, _ struct{}) bool {
+		_, ok := concerned[s]
+		return !ok
+	})
 	return t
 }
 
@@ -90,6 +122,28 @@ func (m *marks) marking(e effect, same func(a, b client.Object) bool) toolscache
 			}
 			m.add(e)
 		},
+	}
+}
+
+// markingServices marks each Service that changes. Those that we made are
+// written again, whatever becomes of their Gateways.
+func (m *marks) markingServices() toolscache.ResourceEventHandler {
+	mark := func(o any) {
+		if d, ok := o.(toolscache.DeletedFinalStateUnknown); ok {
+			o = d.Obj
+		}
+		s, ok := o.(*corev1.Service)
+		switch {
+		case !ok:
+		case s.Labels[names.ManagedBy] == names.Porchlight:
+			m.add(translates)
+		default:
+			m.addService(types.NamespacedName{Namespace: s.Namespace, Name: s.Name})
+		}
+	}
+	return toolscache.ResourceEventHandlerFuncs{
+		AddFunc: mark, DeleteFunc: mark,
+		UpdateFunc: func(a, b any) { mark(a); mark(b) },
 	}
 }
 

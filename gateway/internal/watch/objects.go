@@ -149,3 +149,37 @@ func served(pods []*corev1.Pod) func(fleet, listener string) bool {
 		return ready[fleet] > 0 && serving[fleet][listener] == ready[fleet]
 	}
 }
+
+// concerned returns the Services that translation asks about, whether they
+// exist or not: the backends of routes, and those of the Gateways.
+func concerned(in ingest.Input) map[types.NamespacedName]struct{} {
+	out := map[types.NamespacedName]struct{}{}
+	for _, g := range in.Gateways {
+		out[types.NamespacedName{Namespace: g.Namespace, Name: infra.ServiceName(g.Name)}] = struct{}{}
+	}
+	add := func(route *gwv1.HTTPRoute, ref gwv1.BackendObjectReference) {
+		namespace := route.Namespace
+		if ref.Namespace != nil {
+			namespace = string(*ref.Namespace)
+		}
+		out[types.NamespacedName{Namespace: namespace, Name: string(ref.Name)}] = struct{}{}
+	}
+	filters := func(route *gwv1.HTTPRoute, list []gwv1.HTTPRouteFilter) {
+		for _, f := range list {
+			if f.RequestMirror != nil {
+				add(route, f.RequestMirror.BackendRef)
+			}
+		}
+	}
+	for _, route := range in.HTTPRoutes {
+		for i := range route.Spec.Rules {
+			rule := &route.Spec.Rules[i]
+			filters(route, rule.Filters)
+			for j := range rule.BackendRefs {
+				add(route, rule.BackendRefs[j].BackendObjectReference)
+				filters(route, rule.BackendRefs[j].Filters)
+			}
+		}
+	}
+	return out
+}

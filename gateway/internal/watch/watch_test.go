@@ -120,3 +120,36 @@ func TestRefresh(t *testing.T) {
 		t.Error("other endpoints are touched")
 	}
 }
+
+// A Service that no route names and that is no Gateway's costs nothing.
+func TestOnlyServicesOfRoutesAndGatewaysConcernUs(t *testing.T) {
+	name := func(n string) types.NamespacedName { return types.NamespacedName{Namespace: "ns", Name: n} }
+	ref := func(n gwv1.ObjectName) gwv1.BackendObjectReference { return gwv1.BackendObjectReference{Name: n} }
+	route := &gwv1.HTTPRoute{ObjectMeta: metav1.ObjectMeta{Namespace: "ns"}}
+	route.Spec.Rules = []gwv1.HTTPRouteRule{{
+		BackendRefs: []gwv1.HTTPBackendRef{{BackendRef: gwv1.BackendRef{BackendObjectReference: ref("backend")}}},
+		Filters:     []gwv1.HTTPRouteFilter{{RequestMirror: &gwv1.HTTPRequestMirrorFilter{BackendRef: ref("mirror")}}},
+	}}
+	about := concerned(ingest.Input{
+		Gateways:   []*gwv1.Gateway{{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "web"}}},
+		HTTPRoutes: []*gwv1.HTTPRoute{route},
+	})
+	for service, concerns := range map[string]bool{"backend": true, "mirror": true, "web-porchlight": true, "other": false} {
+		m := newMarks()
+		m.markingServices().OnAdd(&corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: service}}, false)
+		if got := m.take().among(about); (got.any && got.effect == translates) != concerns {
+			t.Errorf("service %s: translates %v, want %v", service, !concerns, concerns)
+		}
+		m.addEndpoints(name(service))
+		if got := m.take().among(about); (len(got.endpoints) == 1) != concerns {
+			t.Errorf("endpoints of %s: %v, want %v", service, !concerns, concerns)
+		}
+	}
+	m := newMarks()
+	m.markingServices().OnDelete(&corev1.Service{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "ns", Name: "gone", Labels: map[string]string{names.ManagedBy: names.Porchlight},
+	}})
+	if got := m.take().among(about); !got.any {
+		t.Error("a Service that we made for a Gateway that is gone does concern us")
+	}
+}
