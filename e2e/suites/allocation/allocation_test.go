@@ -14,6 +14,7 @@ import (
 	"github.com/porchlight-lb/porchlight/e2e/cluster"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -129,8 +130,8 @@ func TestTypeChangedFreesAddress(t *testing.T) {
 	ns := c.Namespace(t)
 	c.Apply(t, ns, service("web", "", ""))
 	s := served(t, c, ns, "web", 1)
-	s.Spec.Type = corev1.ServiceTypeClusterIP
-	if err := c.Update(t.Context(), s); err != nil {
+	change := client.RawPatch(types.MergePatchType, []byte(`{"spec":{"type":"ClusterIP"}}`))
+	if err := c.Patch(t.Context(), s, change); err != nil { // a patch: the speakers write to the Service meanwhile
 		t.Fatal(err)
 	}
 	c.Service(t, ns, "web", "no address and no trace of one", func(s *corev1.Service) bool {
