@@ -16,24 +16,7 @@ import (
 
 // local is a backend on every node; who gets a packet serves it, so that what
 // is measured is the address alone.
-const local = `
-apiVersion: apps/v1
-kind: DaemonSet
-metadata: {name: local}
-spec:
-  selector: {matchLabels: {app: local}}
-  template:
-    metadata: {labels: {app: local}}
-    spec:
-      containers:
-      - name: echo
-        image: registry.k8s.io/gateway-api/echo-basic:v1.6.0-dev.3
-        ports: [{containerPort: 3000}]
-        readinessProbe: {tcpSocket: {port: 3000}, periodSeconds: 1}
-        env:
-        - {name: POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
-        - {name: NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
----
+var local = cluster.Echo("DaemonSet", "local") + `
 apiVersion: v1
 kind: Service
 metadata: {name: local}

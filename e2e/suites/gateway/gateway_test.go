@@ -27,25 +27,7 @@ import (
 
 // backend is one pod that answers with what it was asked, behind a Service.
 func backend(name string) string {
-	return fmt.Sprintf(`
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: %[1]s}
-spec:
-  selector: {matchLabels: {app: %[1]s}}
-  template:
-    metadata: {labels: {app: %[1]s}}
-    spec:
-      terminationGracePeriodSeconds: 0
-      containers:
-      - name: echo
-        image: registry.k8s.io/gateway-api/echo-basic:v1.6.0-dev.3
-        ports: [{containerPort: 3000}]
-        readinessProbe: {tcpSocket: {port: 3000}, periodSeconds: 1}
-        env:
-        - {name: POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
-        - {name: NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
----
+	return cluster.Echo("Deployment", name) + fmt.Sprintf(`
 apiVersion: v1
 kind: Service
 metadata: {name: %[1]s}

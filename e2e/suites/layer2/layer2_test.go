@@ -24,25 +24,7 @@ import (
 
 // echo is a backend on every node, behind a dual-stack Service whose traffic
 // stays on the node that it reaches.
-const echo = `
-apiVersion: apps/v1
-kind: DaemonSet
-metadata: {name: echo}
-spec:
-  selector: {matchLabels: {app: echo}}
-  template:
-    metadata: {labels: {app: echo}}
-    spec:
-      terminationGracePeriodSeconds: 0
-      containers:
-      - name: echo
-        image: registry.k8s.io/gateway-api/echo-basic:v1.6.0-dev.3
-        ports: [{containerPort: 3000}]
-        readinessProbe: {tcpSocket: {port: 3000}, periodSeconds: 1}
-        env:
-        - {name: POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
-        - {name: NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
----
+var echo = cluster.Echo("DaemonSet", "echo") + `
 apiVersion: v1
 kind: Service
 metadata: {name: echo}
