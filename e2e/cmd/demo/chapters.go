@@ -2,20 +2,14 @@ package main
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
-	"math/big"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"time"
 
+	"github.com/porchlight-lb/porchlight/e2e/cluster"
 	"github.com/porchlight-lb/porchlight/e2e/lab"
 	"github.com/porchlight-lb/porchlight/e2e/probe"
 )
@@ -275,25 +269,12 @@ func https(ctx context.Context, s *story) error {
 
 // keyPair writes a self-signed certificate for the host, and its key.
 func keyPair(host, crt, key string) error {
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	certificate, private, err := cluster.KeyPair(host)
 	if err != nil {
 		return err
 	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: host}, DNSNames: []string{host},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
-	if err != nil {
+	if err := os.WriteFile(crt, certificate, 0o644); err != nil {
 		return err
 	}
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(crt, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644); err != nil {
-		return err
-	}
-	return os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}), 0o600)
+	return os.WriteFile(key, private, 0o600)
 }
