@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"reflect"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -70,8 +71,37 @@ func TestCodec(t *testing.T) {
 	if !reflect.DeepEqual(again, want) {
 		t.Error("the pieces are not the whole")
 	}
+	// 4,000 addresses that arrive at once are few packets, whoever takes them.
+	if n := len(sample(4000).Split()); n > 150 {
+		t.Errorf("4,000 claims take %d packets", n)
+	}
 	if n := len(sample(5000).Marshal()); n > 100_000 {
 		t.Errorf("5,000 claims take %d bytes", n)
+	}
+}
+
+func TestUnmarshalBounds(t *testing.T) {
+	claim := sample(1).Claims[0]
+	for name, b := range map[string][]byte{
+		"empty":             nil,
+		"too large":         append([]byte{wireVersion}, make([]byte, maxMessage)...),
+		"many strings":      {wireVersion, 0xff, 0xff, 0xff, 0xff, 0x0f, 0},
+		"long name":         Message{States: []NodeState{{Node: strings.Repeat("n", maxText+1)}}}.Marshal(),
+		"last version":      Message{States: []NodeState{{Node: "n", Version: maxCount + 1}}}.Marshal(),
+		"last term":         Message{Claims: []Claim{{Address: claim.Address, Term: maxCount + 1, Node: "n", Cause: CauseNew}}}.Marshal(),
+		"no term":           Message{Claims: []Claim{{Address: claim.Address, Node: "n", Cause: CauseNew}}}.Marshal(),
+		"nobody":            Message{Claims: []Claim{{Address: claim.Address, Term: 1, Cause: CauseNew}}}.Marshal(),
+		"something follows": append(sample(1).Marshal(), 0),
+	} {
+		if m, err := Unmarshal(b); err == nil {
+			t.Errorf("%s: %+v", name, m)
+		}
+	}
+	whole := sample(3).Marshal()
+	for n := range whole {
+		if _, err := Unmarshal(whole[:n]); err == nil {
+			t.Errorf("%d of %d bytes decode", n, len(whole))
+		}
 	}
 }
 
@@ -82,6 +112,22 @@ func FuzzUnmarshal(f *testing.F) {
 		m, err := Unmarshal(b)
 		if err != nil {
 			return
+		}
+		// What is kept has been sent: a small packet does not make much of it.
+		size := 5*len(m.States) + 10*len(m.Claims)
+		for _, s := range m.States {
+			size += 8 * len(s.Interfaces)
+			for _, i := range s.Interfaces {
+				size += 6 * len(i.Prefixes)
+			}
+		}
+		if size > len(b) {
+			t.Errorf("%d bytes became %+v", len(b), m)
+		}
+		for _, piece := range m.Split() {
+			if _, err := Unmarshal(piece); err != nil {
+				t.Errorf("a piece of %+v: %v", m, err)
+			}
 		}
 		again, err := Unmarshal(m.Marshal())
 		if err != nil || !bytes.Equal(again.Marshal(), m.Marshal()) {

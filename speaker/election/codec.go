@@ -10,43 +10,32 @@ import (
 
 // The wire form of a Message: a version byte; a table of strings, which the
 // rest refers to by index; states; claims. Numbers are uvarints, strings and
-// addresses have their length before them. 5,000 claims take 60 KB.
+// addresses have their length before them. 5,000 claims take 85 KB.
 
 const wireVersion = 1
 
-// maxSplit is the size that Split aims below: a UDP packet of memberlist with
-// its own headers and encryption.
-const maxSplit = 1100
+const (
+	// maxSplit is the size of the pieces of Split: a UDP packet of memberlist
+	// with its own headers and encryption.
+	maxSplit = 1100
+	// maxMessage and maxText bound what is decoded: ten times the claims that
+	// a cluster has, and the longest name that Kubernetes gives.
+	maxMessage = 1 << 20
+	maxText    = 253
+	// maxCount bounds terms and versions, which have to have successors.
+	maxCount = 1 << 62
+)
 
 // Marshal encodes the message.
 func (m Message) Marshal() []byte {
 	w := writer{index: map[string]uint64{}}
 	w.number(uint64(len(m.States)))
 	for _, s := range m.States {
-		w.text(s.Node)
-		w.number(s.Version)
-		w.bool(s.Draining)
-		w.bool(s.ProxyDown)
-		w.number(uint64(len(s.Interfaces)))
-		for _, i := range s.Interfaces {
-			w.text(i.Name)
-			w.body = append(w.body, i.MAC[:]...)
-			w.number(uint64(len(i.Prefixes)))
-			for _, p := range i.Prefixes {
-				w.addr(p.Addr())
-				w.number(uint64(p.Bits()))
-			}
-		}
+		w.state(s)
 	}
 	w.number(uint64(len(m.Claims)))
 	for _, c := range m.Claims {
-		w.addr(c.Address)
-		w.number(c.Term)
-		w.text(c.Node)
-		w.number(uint64(c.Phase))
-		w.text(c.To)
-		w.number(uint64(c.Weight))
-		w.number(uint64(slices.Index(causes[:], c.Cause)))
+		w.claim(c)
 	}
 	out := binary.AppendUvarint([]byte{wireVersion}, uint64(len(w.table)))
 	for _, s := range w.table {
@@ -57,32 +46,68 @@ func (m Message) Marshal() []byte {
 }
 
 // Split encodes the message in pieces that each fit a packet, as far as one
-// state does.
+// state does. The states come first, and claims go along with the last of them.
 func (m Message) Split() [][]byte {
 	var out [][]byte
-	for _, s := range m.States {
-		out = append(out, Message{States: []NodeState{s}}.Marshal())
-	}
-	// A claim takes no more than its two names and 40 bytes.
-	for rest := m.Claims; len(rest) > 0; {
-		size, n := 0, 0
-		for n < len(rest) && (n == 0 || size < maxSplit) {
-			size += 40
-			if n == 0 || rest[n].Node != rest[n-1].Node || rest[n].To != rest[n-1].To {
-				size += len(rest[n].Node) + len(rest[n].To)
-			}
-			n++
+	var piece Message
+	w := writer{index: map[string]uint64{}}
+	// add encodes one more thing, and cuts before it where it does not fit.
+	add := func(encode func()) {
+		// A version, and three counts of two bytes.
+		const head = 7
+		if encode(); head+w.named+len(w.body) > maxSplit && !piece.Empty() {
+			out = append(out, piece.Marshal())
+			piece = Message{}
+			w = writer{index: map[string]uint64{}}
+			encode()
 		}
-		out = append(out, Message{Claims: rest[:n]}.Marshal())
-		rest = rest[n:]
 	}
-	return out
+	for _, s := range m.States {
+		add(func() { w.state(s) })
+		piece.States = append(piece.States, s)
+	}
+	for _, c := range m.Claims {
+		add(func() { w.claim(c) })
+		piece.Claims = append(piece.Claims, c)
+	}
+	if piece.Empty() {
+		return out
+	}
+	return append(out, piece.Marshal())
 }
 
 type writer struct {
 	table []string
 	index map[string]uint64
+	named int // bytes of the table
 	body  []byte
+}
+
+func (w *writer) state(s NodeState) {
+	w.text(s.Node)
+	w.number(s.Version)
+	w.bool(s.Draining)
+	w.bool(s.ProxyDown)
+	w.number(uint64(len(s.Interfaces)))
+	for _, i := range s.Interfaces {
+		w.text(i.Name)
+		w.body = append(w.body, i.MAC[:]...)
+		w.number(uint64(len(i.Prefixes)))
+		for _, p := range i.Prefixes {
+			w.addr(p.Addr())
+			w.number(uint64(p.Bits()))
+		}
+	}
+}
+
+func (w *writer) claim(c Claim) {
+	w.addr(c.Address)
+	w.number(c.Term)
+	w.text(c.Node)
+	w.number(uint64(c.Phase))
+	w.text(c.To)
+	w.number(uint64(c.Weight))
+	w.number(uint64(slices.Index(causes[:], c.Cause)))
 }
 
 func (w *writer) number(n uint64) { w.body = binary.AppendUvarint(w.body, n) }
@@ -101,6 +126,7 @@ func (w *writer) text(s string) {
 		i = uint64(len(w.table))
 		w.index[s] = i
 		w.table = append(w.table, s)
+		w.named += 2 + len(s)
 	}
 	w.number(i)
 }
@@ -112,8 +138,12 @@ func (w *writer) addr(a netip.Addr) {
 
 var errTruncated = errors.New("truncated")
 
-// Unmarshal decodes a message. It refuses what Marshal does not produce.
+// Unmarshal decodes a message of the network. What it returns takes memory in
+// proportion to b, and it refuses more than 1 MiB.
 func Unmarshal(b []byte) (Message, error) {
+	if len(b) > maxMessage {
+		return Message{}, fmt.Errorf("decoding a gossip message: %d bytes", len(b))
+	}
 	if len(b) == 0 || b[0] != wireVersion {
 		return Message{}, fmt.Errorf("decoding a gossip message: not of version %d", wireVersion)
 	}
@@ -136,9 +166,17 @@ type reader struct {
 
 func (r *reader) message() (m Message) {
 	for range r.length(1) {
-		r.table = append(r.table, string(r.take(r.length(1))))
+		n := r.length(1)
+		if n > maxText {
+			r.fail(fmt.Errorf("a string of %d bytes", n))
+			return m
+		}
+		r.table = append(r.table, string(r.take(n)))
 	}
 	for range r.length(5) {
+		if r.err != nil {
+			return m
+		}
 		s := NodeState{Node: r.name(), Version: r.number(), Draining: r.bool(), ProxyDown: r.bool()}
 		for range r.length(8) {
 			i := Interface{Name: r.text()}
@@ -153,6 +191,9 @@ func (r *reader) message() (m Message) {
 			}
 			s.Interfaces = append(s.Interfaces, i)
 		}
+		if s.Version > maxCount {
+			r.fail(fmt.Errorf("state of %s: version %d", s.Node, s.Version))
+		}
 		m.States = append(m.States, s)
 	}
 	for range r.length(10) {
@@ -162,7 +203,7 @@ func (r *reader) message() (m Message) {
 		switch {
 		case r.err != nil:
 			return m
-		case c.Term == 0 || c.Term > 1<<62 || c.Phase > Held || cause >= uint64(len(causes)):
+		case c.Term == 0 || c.Term > maxCount || c.Phase > Held || cause >= uint64(len(causes)):
 			r.fail(fmt.Errorf("claim of %s: term %d, phase %d, cause %d", c.Address, c.Term, c.Phase, cause))
 			return m
 		}
