@@ -25,6 +25,13 @@ func AddToScheme(s *runtime.Scheme) error {
 		&IPAddressPool{}, &IPAddressPoolList{},
 		&L2Advertisement{}, &L2AdvertisementList{},
 		&ServiceL2Status{}, &ServiceL2StatusList{},
+		&BGPPeer{}, &BGPPeerList{},
+		&BGPAdvertisement{}, &BGPAdvertisementList{},
+		&BFDProfile{}, &BFDProfileList{},
+		&Community{}, &CommunityList{},
+		&BGPSessionState{}, &BGPSessionStateList{},
+		&ServiceBGPStatus{}, &ServiceBGPStatusList{},
+		&ConfigurationState{}, &ConfigurationStateList{},
 		&EnvoyFleet{}, &EnvoyFleetList{},
 	)
 	metav1.AddToGroupVersion(s, GroupVersion)

@@ -3,6 +3,7 @@ package api
 import (
 	"fmt"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -23,7 +24,11 @@ func load(t *testing.T) Schemas {
 
 func TestDefinitionsAreServed(t *testing.T) {
 	schemas := load(t)
-	for _, kind := range []string{"IPAddressPool", "L2Advertisement", "ServiceL2Status", "EnvoyFleet"} {
+	for _, kind := range []string{
+		"IPAddressPool", "L2Advertisement", "ServiceL2Status", "EnvoyFleet",
+		"BGPPeer", "BGPAdvertisement", "BFDProfile", "Community",
+		"BGPSessionState", "ServiceBGPStatus", "ConfigurationState",
+	} {
 		gvk := schema.GroupVersionKind{Group: "porchlight.dev", Version: "v1beta1", Kind: kind}
 		if _, ok := schemas[gvk]; !ok {
 			t.Errorf("%s has no definition", gvk)
@@ -106,6 +111,76 @@ func TestLargestPool(t *testing.T) {
 	if errs := schemas.Create(pool); len(errs) > 0 {
 		t.Error(errs.ToAggregate())
 	}
+}
+
+// An advertisement of as many communities as the schema allows costs the API
+// server less than it will spend on one object.
+func TestMostCommunities(t *testing.T) {
+	schemas := load(t)
+	communities := make([]any, 128)
+	for i := range communities {
+		communities[i] = fmt.Sprintf("large:4294967%03d:4294967295:4294967295", i)
+	}
+	adv := object("BGPAdvertisement", "spec", map[string]any{"communities": communities})
+	if errs := schemas.Create(adv); len(errs) > 0 {
+		t.Error(errs.ToAggregate())
+	}
+}
+
+// The speakers count on these, and so do manifests that leave them out.
+func TestDefaults(t *testing.T) {
+	schemas := load(t)
+	for _, c := range []struct {
+		object *unstructured.Unstructured
+		want   map[string]any
+	}{
+		{object("BFDProfile"), map[string]any{
+			"receiveInterval": int64(300), "transmitInterval": int64(300), "detectMultiplier": int64(3),
+			"echoInterval": int64(50), "echoMode": false, "passiveMode": false, "minimumTtl": int64(254),
+		}},
+		{object("BGPAdvertisement"), map[string]any{"aggregationLength": int64(32), "aggregationLengthV6": int64(128)}},
+		{
+			object("BGPPeer", "spec", map[string]any{"myASN": int64(64512), "peerASN": int64(64513), "interface": "eth1"}),
+			map[string]any{
+				"myASN": int64(64512), "peerASN": int64(64513), "interface": "eth1",
+				"peerPort": int64(179), "connectTime": "10s", "dualStackAddressFamily": false,
+			},
+		},
+	} {
+		if errs := schemas.Create(c.object); len(errs) > 0 {
+			t.Errorf("%s: %v", c.object.GetKind(), errs.ToAggregate())
+		}
+		if got := c.object.Object["spec"]; !reflect.DeepEqual(got, any(c.want)) {
+			t.Errorf("the spec of a %s becomes\n\t%v\nwant\n\t%v", c.object.GetKind(), got, c.want)
+		}
+	}
+}
+
+// On creation the API server drops a status, so these are in no table.
+func TestRefusedStatus(t *testing.T) {
+	schemas := load(t)
+	for _, c := range []struct{ kind, field, value string }{
+		{"BGPSessionState", "state", "Up"},
+		{"BGPSessionState", "bfdState", "AdminDown"},
+		{"ConfigurationState", "result", "Unknown"},
+	} {
+		errs := schemas.Create(object(c.kind, "status", map[string]any{c.field: c.value}))
+		if want := "status." + c.field + ": Unsupported value"; len(errs) == 0 || !strings.Contains(errs.ToAggregate().Error(), want) {
+			t.Errorf("%s with %s %s: %v, want %s", c.kind, c.field, c.value, errs.ToAggregate(), want)
+		}
+	}
+}
+
+// object is an object of ours with pairs of a field and its value.
+func object(kind string, fields ...any) *unstructured.Unstructured {
+	o := map[string]any{
+		"apiVersion": "porchlight.dev/v1beta1", "kind": kind,
+		"metadata": map[string]any{"name": "it", "namespace": "porchlight-system"},
+	}
+	for i := 0; i < len(fields); i += 2 {
+		o[fields[i].(string)] = fields[i+1]
+	}
+	return &unstructured.Unstructured{Object: o}
 }
 
 func readCases(t *testing.T, path string) []Case {

@@ -58,6 +58,39 @@ const (
 	ProxyUnhealthy     Reason = "ProxyUnhealthy"
 )
 
+// Reasons of the condition Ready of a BGPPeer and of a BGPAdvertisement, and of
+// the conditions of a ConfigurationState; Ready and InvalidSelector above are
+// two more.
+const (
+	// BFDProfileNotFound: the peer names a BFDProfile that is not there.
+	BFDProfileNotFound Reason = "BFDProfileNotFound"
+	// SecretNotFound: the peer names a Secret that is not there.
+	SecretNotFound Reason = "SecretNotFound"
+	// SecretInvalid: the Secret is not of type kubernetes.io/basic-auth, or
+	// its password is missing or cannot be a TCP MD5 key.
+	SecretInvalid Reason = "SecretInvalid"
+	// DuplicatePeer: a peer that is first by name has the same address on the
+	// same nodes.
+	DuplicatePeer Reason = "DuplicatePeer"
+	// VRFNotFound: a node has no such VRF.
+	VRFNotFound Reason = "VRFNotFound"
+	// InterfaceNotFound: a node has no such interface.
+	InterfaceNotFound Reason = "InterfaceNotFound"
+	// NoDefaultGateway: a node has no default route of the family.
+	NoDefaultGateway Reason = "NoDefaultGateway"
+	// PeerNotFound: the advertisement names a BGPPeer that is not there.
+	PeerNotFound Reason = "PeerNotFound"
+	// CommunityNotFound: the advertisement names a community that no Community
+	// has and that is not well-known.
+	CommunityNotFound Reason = "CommunityNotFound"
+	// AggregationTooShort: the aggregate is larger than a prefix of the pool,
+	// and would attract addresses that are not ours.
+	AggregationTooShort Reason = "AggregationTooShort"
+	// LocalPrefConflict: another advertisement tells the same peer another
+	// local preference for the same prefix.
+	LocalPrefConflict Reason = "LocalPrefConflict"
+)
+
 // Reasons of the EnvoyFleet condition Ready, beside Ready, and of events on
 // what an Envoy refused.
 const (
