@@ -48,15 +48,18 @@ const (
 )
 
 // causes is the wire order; an index is a byte on the wire.
-var causes = [...]Cause{CauseNew, CauseDied, CauseIneligible, CauseReleased, CauseRebalance, CauseFailback, CauseReassert, CauseFenced}
+var causes = [...]Cause{CauseNew, CauseDied, CauseIneligible, CauseReleased, CauseRebalance, CauseFailback, CauseReassert, CauseFenced, CauseRestart}
 
 // Claim says who holds an address.
 type Claim struct {
 	Address netip.Addr
 	// Term counts the claims of an address, from 1.
 	Term uint64
-	// Node is the holder.
+	// Node is the holder, in the run that wrote the claim. A claim of an earlier
+	// run than the node's present one is void: nobody answers because of it,
+	// however late it comes.
 	Node string
+	Run  uint64
 	// Phase is what the holder does.
 	Phase Phase
 	// To is the node that an Offered claim asks to take over.
@@ -74,6 +77,7 @@ func (c Claim) Beats(o Claim) bool {
 		compareBool(c.Phase != Released, o.Phase != Released),
 		cmp.Compare(c.Weight, o.Weight),
 		cmp.Compare(o.Node, c.Node),
+		cmp.Compare(c.Run, o.Run),
 		cmp.Compare(c.Phase, o.Phase),
 		cmp.Compare(c.To, o.To),
 		cmp.Compare(c.Cause, o.Cause),

@@ -286,7 +286,7 @@ func (c *cluster) start(h *host) {
 	h.offset = c.random(time.Hour)
 	h.views = map[string]bool{}
 	h.answers = map[netip.Addr]bool{}
-	h.e = New(Config{Node: h.name, Version: uint64(h.run * 1000)}, h.local(c.now))
+	h.e = New(Config{Node: h.name, Run: uint64(h.run * 1000)}, h.local(c.now))
 	for _, name := range slices.Sorted(maps.Keys(c.api)) {
 		c.step(h, SetNode{name, c.api[name]})
 	}

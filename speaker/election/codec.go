@@ -12,7 +12,7 @@ import (
 // rest refers to by index; states; claims. Numbers are uvarints, strings and
 // addresses have their length before them. 5,000 claims take 85 KB.
 
-const wireVersion = 1
+const wireVersion = 2
 
 const (
 	// maxSplit is the size of the pieces of Split: a UDP packet of memberlist
@@ -85,6 +85,7 @@ type writer struct {
 
 func (w *writer) state(s NodeState) {
 	w.text(s.Node)
+	w.number(s.Run)
 	w.number(s.Version)
 	w.bool(s.Draining)
 	w.bool(s.ProxyDown)
@@ -104,6 +105,7 @@ func (w *writer) claim(c Claim) {
 	w.addr(c.Address)
 	w.number(c.Term)
 	w.text(c.Node)
+	w.number(c.Run)
 	w.number(uint64(c.Phase))
 	w.text(c.To)
 	w.number(uint64(c.Weight))
@@ -173,11 +175,11 @@ func (r *reader) message() (m Message) {
 		}
 		r.table = append(r.table, string(r.take(n)))
 	}
-	for range r.length(5) {
+	for range r.length(6) {
 		if r.err != nil {
 			return m
 		}
-		s := NodeState{Node: r.name(), Version: r.number(), Draining: r.bool(), ProxyDown: r.bool()}
+		s := NodeState{Node: r.name(), Run: r.number(), Version: r.number(), Draining: r.bool(), ProxyDown: r.bool()}
 		for range r.length(8) {
 			i := Interface{Name: r.text()}
 			copy(i.MAC[:], r.take(6))
@@ -191,20 +193,20 @@ func (r *reader) message() (m Message) {
 			}
 			s.Interfaces = append(s.Interfaces, i)
 		}
-		if s.Version > maxCount {
-			r.fail(fmt.Errorf("state of %s: version %d", s.Node, s.Version))
+		if s.Run > maxCount || s.Version > maxCount {
+			r.fail(fmt.Errorf("state of %s: run %d, version %d", s.Node, s.Run, s.Version))
 		}
 		m.States = append(m.States, s)
 	}
-	for range r.length(10) {
-		c := Claim{Address: r.addr(), Term: r.number(), Node: r.name(), Phase: Phase(min(r.number(), 255)), To: r.text()}
+	for range r.length(11) {
+		c := Claim{Address: r.addr(), Term: r.number(), Node: r.name(), Run: r.number(), Phase: Phase(min(r.number(), 255)), To: r.text()}
 		c.Weight = int(min(r.number(), 1<<20))
 		cause := r.number()
 		switch {
 		case r.err != nil:
 			return m
-		case c.Term == 0 || c.Term > maxCount || c.Phase > Held || cause >= uint64(len(causes)):
-			r.fail(fmt.Errorf("claim of %s: term %d, phase %d, cause %d", c.Address, c.Term, c.Phase, cause))
+		case c.Term == 0 || c.Term > maxCount || c.Run > maxCount || c.Phase > Held || cause >= uint64(len(causes)):
+			r.fail(fmt.Errorf("claim of %s: term %d, run %d, phase %d, cause %d", c.Address, c.Term, c.Run, c.Phase, cause))
 			return m
 		}
 		c.Cause = causes[cause]

@@ -10,6 +10,13 @@
 // What nodes tell each other is claims and, per node, its NodeState, which that
 // node alone writes.
 //
+// A claim stands while the run of the speaker lasts that wrote it, and a run is a
+// number that a node's starts count up. What comes late from a run that ended
+// changes nothing, and a speaker that restarted before anybody missed it is
+// the first to take its addresses again. Numbers come from a clock; where that
+// went back, the node learns of its higher number from the others and goes
+// beyond it.
+//
 // The properties that the package keeps, each checked by TestSimulation:
 //
 //  1. After membership is quiet for the settle time, every announceable address

@@ -14,9 +14,9 @@ import (
 // of a duration is its default.
 type Config struct {
 	Node string
-	// Version of the node's first NodeState; greater than that of an earlier
-	// run of the same node, if possible.
-	Version uint64
+	// Run numbers this start of the node's speaker, from 1; greater than that of
+	// an earlier one, if possible. If not, it is corrected when the others tell.
+	Run uint64
 
 	// Stagger is how long each further candidate waits for the one before it
 	// to claim an orphan: 500 ms.
@@ -54,34 +54,17 @@ type Config struct {
 	Forget time.Duration
 }
 
-// tellEvery repeats the news that the node drains, as long as it does.
-const tellEvery = 250 * time.Millisecond
+const (
+	// tellEvery repeats the news that the node drains, as long as it does.
+	tellEvery = 250 * time.Millisecond
+	// batch is how long after a message the next waits, so that a burst goes out
+	// in few, while the news of a quiet time goes at once.
+	batch = 20 * time.Millisecond
+	// resyncWith is how many others a node asks that was frozen.
+	resyncWith = 3
+)
 
 const never = time.Duration(math.MaxInt64)
-
-// address is all that is known of one address.
-type address struct {
-	Address
-	claim Claim
-	// vouched: the holder was a live member when the claim came.
-	vouched bool
-	// answering are the interfaces answered on.
-	answering []string
-
-	// target ranks first for the orphan, since orphaned; due is when this node
-	// claims it.
-	target   string
-	orphaned time.Duration
-	due      time.Duration
-	// ineligible is since when this node holds it and may not.
-	ineligible time.Duration
-
-	fence
-
-	// owner and why were told last, by Moves and Changed.
-	owner string
-	why   reason.Reason
-}
 
 type stranger struct {
 	claim Claim
@@ -97,7 +80,8 @@ type count struct {
 type Election struct {
 	cfg    Config
 	self   string
-	now    time.Duration
+	clock  time.Duration // as Step was told
+	now    time.Duration // the same, without its steps back
 	joined bool
 	since  time.Duration // of joined
 	others int           // speakers that there should be besides
@@ -106,26 +90,42 @@ type Election struct {
 	weights []count                  // recent numbers of members, oldest first
 	nodes   map[string]reason.Reason // what the API says of nodes
 	states  map[string]NodeState     // what nodes say of themselves, the dead too
+	macs    map[MAC]string           // of states; nil: to be made
+	able    []string                 // nodes that may announce; nil: to be made
+	present int                      // members that told their state; -1: to be counted
+
+	// news counts what changed of nodes and addresses, and stood is its value
+	// when a node changed last.
+	news  int
+	stood map[string]int
 
 	addresses map[netip.Addr]*address
 	strangers map[netip.Addr]stranger // claims of addresses that are not wanted
-	load      map[string]int          // addresses held, by node
-	planned   map[string]int          // orphans that rank a node first
+	answering map[*address]struct{}
+	held      map[string]map[*address]struct{} // by holder, unless released
+	planned   map[string]int                   // orphans that rank a node first
 
-	dirty    map[netip.Addr]struct{}
+	// An event touches few addresses: those that it is about, those that the
+	// node holds that it is about, the open ones, which nobody holds who may,
+	// and those that waited for the time.
+	dirty    map[*address]struct{}
 	dirtyAll bool
-	timed    map[netip.Addr]struct{} // addresses that wait for a time
+	open     map[*address]struct{}
+	timed    map[*address]time.Duration
 
-	resync      map[string]time.Duration // by member, when state may be exchanged again
-	suspended   time.Duration            // until when, after a freeze
-	changed     time.Duration            // last change of members or of their standing
-	failedBack  time.Duration            // value of changed that failback was done for
-	rebalanced  time.Duration            // last move for the sake of load
-	swept       time.Duration
-	told        time.Duration // last time the others were told of the drain
-	usableNodes int           // -1: to be counted
-	ranked      []candidate
-	ready       Ready
+	resync     map[string]time.Duration // by member, when state may be exchanged again
+	suspended  time.Duration            // until when, after a freeze
+	awaiting   int                      // exchanges that end it sooner
+	changed    time.Duration            // last change of members or of their standing
+	failedBack time.Duration            // value of changed that failback was done for
+	retry      time.Duration            // when to fail back once more
+	rebalanced time.Duration            // last move for the sake of load
+	swept      time.Duration
+	told       time.Duration // last time the others were told of the drain
+	ranked     []candidate
+	ready      Ready
+	out        Message       // to be sent
+	sent       time.Duration // last
 }
 
 // New returns an Election that knows nothing but itself.
@@ -144,24 +144,27 @@ func New(cfg Config, now time.Duration) *Election {
 		}
 	}
 	e := &Election{
-		cfg: cfg, self: cfg.Node, now: now, changed: now, rebalanced: now, swept: now, failedBack: never, usableNodes: -1,
-		members: map[string]time.Duration{}, nodes: map[string]reason.Reason{}, states: map[string]NodeState{},
-		addresses: map[netip.Addr]*address{}, strangers: map[netip.Addr]stranger{},
-		resync: map[string]time.Duration{}, load: map[string]int{}, planned: map[string]int{},
-		dirty: map[netip.Addr]struct{}{}, timed: map[netip.Addr]struct{}{},
+		cfg: cfg, self: cfg.Node, clock: now, now: now, changed: now, rebalanced: now, swept: now,
+		failedBack: never, retry: never, sent: now - batch,
+		members: map[string]time.Duration{}, nodes: map[string]reason.Reason{}, states: map[string]NodeState{}, stood: map[string]int{},
+		addresses: map[netip.Addr]*address{}, strangers: map[netip.Addr]stranger{}, answering: map[*address]struct{}{},
+		resync: map[string]time.Duration{}, held: map[string]map[*address]struct{}{}, planned: map[string]int{},
+		dirty: map[*address]struct{}{}, open: map[*address]struct{}{}, timed: map[*address]time.Duration{},
 	}
-	e.states[e.self] = NodeState{Node: e.self, Version: max(cfg.Version, 1)}
+	e.states[e.self] = NodeState{Node: e.self, Run: max(cfg.Run, 1), Version: 1}
 	e.setMember(e.self, true)
 	return e
 }
 
-// Step takes an event at a time. Times are of any monotonic clock of this node;
-// they never go back.
+// Step takes an event at a time. Times are of any clock of this node. Where it
+// goes back, no time passed; where it leaps, the process counts as frozen.
 func (e *Election) Step(now time.Duration, event Event) {
-	if gap := now - e.now; e.joined && gap > e.cfg.Freeze {
-		e.suspend(now)
+	gap := max(0, now-e.clock)
+	e.clock = now
+	e.now += gap
+	if e.joined && gap > e.cfg.Freeze {
+		e.suspend()
 	}
-	e.now = max(now, e.now)
 	switch ev := event.(type) {
 	case Tick:
 		e.tick()
@@ -176,14 +179,16 @@ func (e *Election) Step(now time.Duration, event Event) {
 	case SetNode:
 		if old, known := e.nodes[ev.Name]; !known || old != ev.Reason {
 			e.nodes[ev.Name] = ev.Reason
-			e.standing()
+			e.standing(ev.Name)
 		}
 	case DeleteNode:
 		delete(e.nodes, ev.Name)
 		if _, live := e.members[ev.Name]; !live {
 			delete(e.states, ev.Name)
+			e.macs = nil
 		}
-		e.standing()
+		e.standing(ev.Name)
+		delete(e.stood, ev.Name)
 	case SetAddress:
 		e.setAddress(ev.Address)
 	case DeleteAddress:
@@ -203,7 +208,7 @@ func (e *Election) Step(now time.Duration, event Event) {
 	case Receive:
 		e.receive(ev.Message)
 	case Resynced:
-		if e.suspended > e.now {
+		if e.awaiting--; e.suspended != 0 && e.awaiting <= 0 {
 			e.suspended = 0
 			e.dirtyAll = true
 		}
@@ -218,13 +223,10 @@ func (e *Election) Step(now time.Duration, event Event) {
 func (e *Election) join(others int) {
 	e.joined, e.since, e.others = true, e.now, others
 	e.sendState()
-	e.standing()
+	e.standing(e.self)
 	for _, ip := range e.order() {
 		a := e.addresses[ip]
 		a.owner = e.ownerOf(a.claim)
-		if a.owner == e.self {
-			e.ready.Moves = append(e.ready.Moves, Move{ip, "", e.self, CauseRestart})
-		}
 	}
 }
 
@@ -236,9 +238,21 @@ func (e *Election) Ready() Ready {
 	r.Changed = slices.Compact(r.Changed)
 	slices.Sort(r.Resync)
 	r.Resync = slices.Compact(r.Resync)
-	if len(r.Send.Claims) > 0 && len(r.Send.States) == 0 {
-		// Whoever learns of a claim can judge its holder.
+	if !e.out.Empty() && e.now-e.sent >= batch {
+		r.Send, e.out, e.sent = e.out, Message{}, e.now
+		// Of what was said of one address, what stands. Whoever learns of a
+		// claim can judge its holder.
 		r.Send.States = []NodeState{e.states[e.self]}
+		slices.SortStableFunc(r.Send.Claims, func(x, y Claim) int { return x.Address.Compare(y.Address) })
+		last := r.Send.Claims[:0]
+		for _, c := range r.Send.Claims {
+			if n := len(last); n > 0 && last[n-1].Address == c.Address {
+				last[n-1] = Merge(last[n-1], c)
+			} else {
+				last = append(last, c)
+			}
+		}
+		r.Send.Claims = last
 	}
 	return r
 }
@@ -268,15 +282,7 @@ func (e *Election) Answering(ip netip.Addr) []string {
 }
 
 // Owned counts the addresses that this node answers for.
-func (e *Election) Owned() int {
-	n := 0
-	for _, a := range e.addresses {
-		if len(a.answering) > 0 {
-			n++
-		}
-	}
-	return n
-}
+func (e *Election) Owned() int { return len(e.answering) }
 
 // Members counts the live members, this node included.
 func (e *Election) Members() int { return len(e.members) }
@@ -284,8 +290,8 @@ func (e *Election) Members() int { return len(e.members) }
 // Drained reports whether nothing that this node answers for could be handed
 // to another node.
 func (e *Election) Drained() bool {
-	for _, a := range e.addresses {
-		if len(a.answering) > 0 && len(e.rank(a)) > 0 {
+	for a := range e.answering {
+		if e.replaceable(a) {
 			return false
 		}
 	}
@@ -296,11 +302,23 @@ func (e *Election) order() []netip.Addr {
 	return slices.SortedFunc(maps.Keys(e.addresses), netip.Addr.Compare)
 }
 
-// standing notes that nodes changed in what they may do.
-func (e *Election) standing() {
+// standing notes that a node changed in what it may do: that matters to what it
+// holds, and to what nobody holds who may.
+func (e *Election) standing(node string) {
 	e.changed = e.now
-	e.usableNodes = -1
-	e.dirtyAll = true
+	e.able, e.present = nil, -1
+	e.news++
+	e.stood[node] = e.news
+	if node == e.self || !e.joined {
+		e.dirtyAll = true
+		return
+	}
+	for a := range e.held[node] {
+		e.dirty[a] = struct{}{}
+	}
+	for a := range e.open {
+		e.dirty[a] = struct{}{}
+	}
 }
 
 func (e *Election) setMember(node string, live bool) {
@@ -313,7 +331,7 @@ func (e *Election) setMember(node string, live bool) {
 		delete(e.members, node)
 	}
 	e.weights = append(e.weights, count{e.now, len(e.members)})
-	e.standing()
+	e.standing(node)
 }
 
 // leastWeight is the least number of members within the merge window: how large
@@ -334,15 +352,19 @@ func (e *Election) setSelf(s NodeState) {
 	if s.sameAs(old) {
 		return
 	}
-	s.Version++
 	e.states[e.self] = s
+	e.macs = nil
 	e.sendState()
-	e.standing()
+	e.standing(e.self)
 }
 
+// sendState makes the node's state the newest, and tells it.
 func (e *Election) sendState() {
+	s := e.states[e.self]
+	s.Version++
+	e.states[e.self] = s
 	if e.joined {
-		e.ready.Send.States = append(e.ready.Send.States, e.states[e.self])
+		e.out.States = append(e.out.States, s)
 	}
 }
 
@@ -354,16 +376,18 @@ func (e *Election) setAddress(in Address) {
 		if s, ok := e.strangers[in.IP]; ok {
 			_, a.vouched = e.members[s.claim.Node]
 			a.claim = s.claim
-			e.count(a.claim, 1)
+			e.hold(a)
 			delete(e.strangers, in.IP)
 			if a.claim.Node == e.self && e.joined {
-				e.ready.Send.Claims = append(e.ready.Send.Claims, a.claim)
+				e.out.Claims = append(e.out.Claims, a.claim)
 			}
 		}
 		a.owner = e.ownerOf(a.claim)
 	}
 	a.Address = in
-	e.dirty[in.IP] = struct{}{}
+	e.news++
+	a.changed = e.news
+	e.dirty[a] = struct{}{}
 }
 
 func (e *Election) deleteAddress(ip netip.Addr) {
@@ -371,33 +395,40 @@ func (e *Election) deleteAddress(ip netip.Addr) {
 	if a == nil {
 		return
 	}
-	if len(a.answering) > 0 {
-		e.ready.Withdraw = append(e.ready.Withdraw, ip)
-	}
+	e.answer(a, false)
 	e.unplan(a)
+	e.unhold(a)
 	if a.claim.Term > 0 {
-		e.count(a.claim, -1)
 		e.strangers[ip] = stranger{a.claim, e.now}
 	}
 	delete(e.addresses, ip)
-	delete(e.dirty, ip)
-	delete(e.timed, ip)
+	delete(e.dirty, a)
+	delete(e.open, a)
+	delete(e.timed, a)
 }
 
-func (e *Election) suspend(now time.Duration) {
-	e.suspended = now + e.cfg.Freeze
+// suspend stops answering until others told what happened meanwhile.
+func (e *Election) suspend() {
+	e.suspended = e.now + e.cfg.Freeze
+	e.awaiting = 0
 	e.dirtyAll = true
-	for _, node := range slices.Sorted(maps.Keys(e.members)) {
-		if node != e.self {
-			e.ready.Resync = append(e.ready.Resync, node)
-			return
-		}
+	ring := slices.Sorted(maps.Keys(e.members))
+	self := slices.Index(ring, e.self)
+	for i := 1; i < len(ring) && e.awaiting < resyncWith; i++ {
+		e.ready.Resync = append(e.ready.Resync, ring[(self+i)%len(ring)])
+		e.awaiting++
+	}
+	if e.awaiting == 0 {
+		e.suspended = 0
 	}
 }
 
 func (e *Election) tick() {
-	for ip := range e.timed {
-		e.dirty[ip] = struct{}{}
+	for a, at := range e.timed {
+		if at <= e.now {
+			delete(e.timed, a)
+			e.dirty[a] = struct{}{}
+		}
 	}
 	if e.suspended != 0 && e.suspended <= e.now {
 		e.suspended = 0
@@ -424,166 +455,21 @@ func (e *Election) settle() {
 	}
 	if e.dirtyAll {
 		e.dirtyAll = false
-		for ip := range e.addresses {
-			e.dirty[ip] = struct{}{}
+		for _, a := range e.addresses {
+			e.dirty[a] = struct{}{}
 		}
 	}
 	for len(e.dirty) > 0 {
-		order := slices.SortedFunc(maps.Keys(e.dirty), netip.Addr.Compare)
-		for _, ip := range order {
-			delete(e.dirty, ip)
-			if a := e.addresses[ip]; a != nil {
-				e.evaluate(a)
-			}
+		for _, a := range slices.SortedFunc(maps.Keys(e.dirty), byIP) {
+			delete(e.dirty, a)
+			e.evaluate(a)
 		}
 	}
 }
 
-// evaluate decides what this node does about an address.
-func (e *Election) evaluate(a *address) {
-	delete(e.timed, a.IP)
-	if e.suspended != 0 {
-		e.answer(a, false)
-		return
+// wake has the address looked at again at a time, or sooner.
+func (e *Election) wake(a *address, at time.Duration) {
+	if was, waits := e.timed[a]; !waits || at < was {
+		e.timed[a] = at
 	}
-	c := a.claim
-	_, live := e.members[c.Node]
-	a.vouched = a.vouched || live
-	answer := false
-	switch {
-	case c.Term == 0 || c.Phase == Released || !live:
-		a.ineligible = never
-		answer = e.orphan(a)
-	case c.Node == e.self:
-		e.unplan(a)
-		answer = e.mine(a)
-	default:
-		a.ineligible = never
-		e.theirs(a)
-	}
-	if a.claim == c {
-		e.answer(a, answer)
-		e.tell(a)
-	}
-}
-
-// orphan is an address that nobody live holds.
-func (e *Election) orphan(a *address) bool {
-	e.plan(a)
-	if a.due == never || e.gathering(a) || !e.unheard(a) || a.due > e.now {
-		return false
-	}
-	cause := CauseDied
-	switch {
-	case a.claim.Term == 0:
-		cause = CauseNew
-	case a.claim.Phase == Released:
-		cause = CauseReleased
-	}
-	e.claim(a, Held, "", cause)
-	return true
-}
-
-// gathering says whether to wait for the others of a start.
-func (e *Election) gathering(a *address) bool {
-	if a.claim.Term > 0 || e.now-e.since >= e.cfg.Gather {
-		return false
-	}
-	told := 0
-	for node := range e.members {
-		if _, ok := e.states[node]; ok {
-			told++
-		}
-	}
-	e.timed[a.IP] = struct{}{}
-	return told <= e.others
-}
-
-// mine is an address that this node holds.
-func (e *Election) mine(a *address) bool {
-	if a.claim.Phase == Deferred {
-		a.ineligible = never
-		return e.deferred(a)
-	}
-	a.watching = false
-	if a.foreign {
-		_, known := e.nodeOf(a.other)
-		a.foreign = !known && e.now-a.heard < forgetForeign
-		e.timed[a.IP] = struct{}{}
-	}
-	r := e.reason(&a.Address, e.self)
-	if r == "" || soft(r) {
-		a.ineligible = never
-		return true
-	}
-	a.ineligible = min(a.ineligible, e.now)
-	if e.now < a.ineligible+e.cfg.Handover && len(e.rank(a)) > 0 {
-		e.timed[a.IP] = struct{}{}
-		return true
-	}
-	e.claim(a, Released, "", CauseIneligible)
-	return false
-}
-
-// theirs is an address that another live member holds.
-func (e *Election) theirs(a *address) {
-	a.watching, a.foreign = false, false
-	able := e.reason(&a.Address, e.self) == ""
-	_, told := e.states[a.claim.Node]
-	switch r := e.reason(&a.Address, a.claim.Node); {
-	case a.claim.To == e.self && able:
-		e.unplan(a)
-		e.claim(a, Held, "", a.claim.Cause)
-	case r != "" && told:
-		e.plan(a)
-		if a.due <= e.now {
-			e.claim(a, Held, "", CauseIneligible)
-		}
-	default:
-		e.unplan(a)
-	}
-}
-
-// answer makes the difference to what was answered before.
-func (e *Election) answer(a *address, on bool) {
-	var names []string
-	if on {
-		a.interfaces(e.self, e.states[e.self].Interfaces, func(name string) bool {
-			names = append(names, name)
-			return true
-		})
-	}
-	switch {
-	case slices.Equal(names, a.answering):
-		return
-	case len(names) == 0:
-		e.ready.Withdraw = append(e.ready.Withdraw, a.IP)
-	default:
-		e.ready.Answer = append(e.ready.Answer, Answer{a.IP, names})
-	}
-	a.answering = names
-}
-
-// ownerOf is who answers, by the claim.
-func (e *Election) ownerOf(c Claim) string {
-	if _, live := e.members[c.Node]; live && c.Phase >= Offered {
-		return c.Node
-	}
-	return ""
-}
-
-// tell notes changes that others than this package want to know.
-func (e *Election) tell(a *address) {
-	owner := e.ownerOf(a.claim)
-	if owner != a.owner && owner != "" {
-		e.ready.Moves = append(e.ready.Moves, Move{a.IP, a.owner, owner, a.claim.Cause})
-	}
-	why := reason.Announced
-	if owner == "" {
-		why = e.unannounced(a)
-	}
-	if owner != a.owner || why != a.why {
-		e.ready.Changed = append(e.ready.Changed, a.IP)
-	}
-	a.owner, a.why = owner, why
 }

@@ -20,13 +20,19 @@ type Interface struct {
 }
 
 // NodeState is what a node alone knows of itself, and tells the others. The
-// greatest Version counts.
+// greatest Run counts, and in it the greatest Version.
 type NodeState struct {
-	Node       string
+	Node string
+	// Run numbers the starts of the node's speaker, with gaps.
+	Run        uint64
 	Version    uint64
 	Draining   bool
 	ProxyDown  bool
 	Interfaces []Interface
+}
+
+func (s NodeState) newerThan(o NodeState) bool {
+	return s.Run > o.Run || s.Run == o.Run && s.Version > o.Version
 }
 
 func (s NodeState) sameAs(o NodeState) bool {
@@ -99,21 +105,30 @@ func (v *Advertisement) covers(on *Interface, ip netip.Addr) bool {
 
 // reason says why a node may not announce an address; it is empty where it may.
 func (e *Election) reason(a *Address, node string) reason.Reason {
-	if a.NoEndpoints {
+	switch {
+	case a.NoEndpoints:
 		return reason.NoEndpoints
-	}
-	if !slices.ContainsFunc(a.Advertisements, func(v *Advertisement) bool { _, ok := v.Nodes[node]; return ok }) {
+	case !a.selects(node):
 		return reason.SelectorMismatch
 	}
 	if r := e.nodeReason(node); r != "" {
 		return r
 	}
+	return a.placeReason(node, e.states[node].Interfaces)
+}
+
+func (a *Address) selects(node string) bool {
+	return slices.ContainsFunc(a.Advertisements, func(v *Advertisement) bool { _, ok := v.Nodes[node]; return ok })
+}
+
+// placeReason says why a selected node is not where the address is.
+func (a *Address) placeReason(node string, on []Interface) reason.Reason {
 	usable := false
-	a.interfaces(node, e.states[node].Interfaces, func(string) bool { usable = true; return false })
-	if !usable {
+	a.interfaces(node, on, func(string) bool { usable = true; return false })
+	switch {
+	case !usable:
 		return reason.NoSubnet
-	}
-	if a.Local != nil && !a.Local[node] {
+	case a.Local != nil && !a.Local[node]:
 		return reason.NoLocalEndpoint
 	}
 	return ""

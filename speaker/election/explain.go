@@ -79,12 +79,14 @@ func (e *Election) Writer() string {
 // that run no speaker, do not hide what all the others have in common.
 func (e *Election) unannounced(a *address) reason.Reason {
 	switch {
-	case a.foreign:
+	case a.foreign || a.claim.Phase == Deferred && a.claim.To == "" && e.live(a.claim):
 		return reason.AddressConflict
 	case len(a.Advertisements) == 0:
 		return reason.NoAdvertisement
 	case a.NoEndpoints:
 		return reason.NoEndpoints
+	case a.Local != nil && len(a.Local) == 0:
+		return reason.NoLocalEndpoint
 	}
 	var common reason.Reason
 	for node := range e.nodes {

@@ -60,9 +60,9 @@ func (e *Election) sawAnnouncement(ev SawAnnouncement) {
 	a.heard, a.other = e.now, ev.From
 	if len(a.answering) == 0 {
 		if a.watching {
-			a.until, a.every = e.now+e.cfg.Fence, probeEvery
+			a.until, a.every = e.now+e.patience(a), probeEvery
 			a.foreign = !known
-			e.dirty[ev.IP] = struct{}{}
+			e.dirty[a] = struct{}{}
 		}
 		return
 	}
@@ -89,25 +89,37 @@ func (e *Election) sawAnnouncement(ev SawAnnouncement) {
 			a.defended = e.now
 			e.ready.Defend = append(e.ready.Defend, ev.IP)
 		}
-		e.dirty[ev.IP] = struct{}{}
+		e.dirty[a] = struct{}{}
 		return
 	}
 	a.foreign = !known
-	a.watch(e.now, e.cfg.Fence, probeEvery)
+	a.watch(e.now, e.patience(a), probeEvery)
 	a.probe += a.every
 	e.claim(a, Deferred, peer, CauseFenced)
 }
 
+// patience is how long a node that yielded waits for the next sign of the
+// other. It differs between nodes: two that share two segments may each win in
+// one, both stop, and must not both come back at once.
+func (e *Election) patience(a *address) time.Duration {
+	return e.cfg.Fence + e.cfg.Fence/8*time.Duration(score(a.IP, e.self)%8)
+}
+
 // nodeOf names the node that has, or had, the hardware address.
 func (e *Election) nodeOf(mac MAC) (string, bool) {
-	for _, s := range e.states {
-		for i := range s.Interfaces {
-			if s.Interfaces[i].MAC == mac {
-				return s.Node, true
+	if e.macs == nil {
+		e.macs = map[MAC]string{}
+		for node, s := range e.states {
+			for _, i := range s.Interfaces {
+				// Where two nodes have it, one of them is always said.
+				if was, ok := e.macs[i.MAC]; !ok || node < was {
+					e.macs[i.MAC] = node
+				}
 			}
 		}
 	}
-	return "", false
+	node, known := e.macs[mac]
+	return node, known
 }
 
 // unheard says whether nobody was heard to answer for an orphan. A node that
@@ -127,7 +139,7 @@ func (e *Election) unheard(a *address) bool {
 // deferred says whether the host deferred to is gone, and takes over from it.
 func (e *Election) deferred(a *address) bool {
 	if !a.watching {
-		a.watch(e.now, e.cfg.Fence, probeEvery)
+		a.watch(e.now, e.patience(a), probeEvery)
 	}
 	if r := e.reason(&a.Address, e.self); r != "" && !soft(r) {
 		e.claim(a, Released, "", CauseIneligible)
@@ -146,12 +158,12 @@ func (e *Election) waited(a *address) bool {
 	if e.now >= a.until {
 		return true
 	}
-	e.timed[a.IP] = struct{}{}
 	if e.now >= a.probe {
 		a.probe = e.now + a.every
 		var names []string
 		a.interfaces(e.self, e.states[e.self].Interfaces, func(name string) bool { names = append(names, name); return true })
 		e.ready.Probe = append(e.ready.Probe, Answer{a.IP, names})
 	}
+	e.wake(a, min(a.probe, a.until))
 	return false
 }

@@ -1,26 +1,31 @@
 package election
 
 import (
-	"net/netip"
+	"cmp"
 	"slices"
 )
 
 // failback offers addresses to a node that their advertisement prefers, once
-// after each change and when the change has settled.
+// after each change and when the change has settled; and again where an offer
+// was not taken.
 func (e *Election) failback() {
-	if e.failedBack == e.changed || e.now-e.changed < e.cfg.Failback {
+	fresh := e.failedBack != e.changed && e.now-e.changed >= e.cfg.Failback
+	if !fresh && e.now < e.retry {
 		return
 	}
-	e.failedBack = e.changed
-	limit := placeBound(len(e.addresses), e.usable())
-	for _, a := range e.held(func(a *address) bool { return a.failback() }) {
+	e.failedBack, e.retry = e.changed, never
+	limit := placeBound(len(e.addresses), len(e.ableNodes()))
+	for _, a := range e.mineHeld() {
+		if !a.failback() {
+			continue
+		}
 		ranked := e.rank(a)
 		if len(ranked) == 0 {
 			continue
 		}
-		best, mine := ranked[0], candidate{e.self, a.preference(e.self), e.load[e.self] > limit, score(a.IP, e.self)}
+		best, mine := ranked[0], candidate{e.self, false, a.preference(e.self), len(e.held[e.self]) > limit, score(a.IP, e.self), false}
 		if best.preference > mine.preference || best.preference == mine.preference && !best.full && best.score > mine.score {
-			e.claim(a, Offered, best.node, CauseFailback)
+			e.offer(a, best.node, CauseFailback)
 		}
 	}
 }
@@ -29,21 +34,24 @@ func (e *Election) failback() {
 // its share and nobody owns more: at most one in the cluster at a time.
 func (e *Election) rebalance() {
 	wait := e.cfg.Rebalance
-	mine := e.load[e.self]
-	if e.now-e.changed < wait || e.now-e.rebalanced <= wait || mine <= Bound(len(e.addresses), e.usable()) {
+	mine := len(e.held[e.self])
+	if e.now-e.changed < wait || e.now-e.rebalanced <= wait || mine <= Bound(len(e.addresses), len(e.ableNodes())) {
 		return
 	}
 	for node := range e.members {
-		if e.load[node] > mine || e.load[node] == mine && node < e.self {
+		if n := len(e.held[node]); n > mine || n == mine && node < e.self {
 			return
 		}
 	}
-	for _, a := range e.held(func(*address) bool { return true }) {
+	held := e.mineHeld()
+	// One that was offered in vain comes after the others.
+	slices.SortStableFunc(held, func(x, y *address) int { return cmp.Compare(x.offered, y.offered) })
+	for _, a := range held {
 		to := slices.IndexFunc(e.rank(a), func(c candidate) bool {
 			return !c.full && c.preference >= a.preference(e.self)
 		})
 		if to >= 0 {
-			e.claim(a, Offered, e.ranked[to].node, CauseRebalance)
+			e.offer(a, e.ranked[to].node, CauseRebalance)
 			return
 		}
 	}
@@ -51,15 +59,33 @@ func (e *Election) rebalance() {
 	e.rebalanced = e.now
 }
 
-// held are the addresses that this node holds and has offered to nobody, in
-// order.
-func (e *Election) held(which func(*address) bool) []*address {
+func (e *Election) offer(a *address, to string, cause Cause) {
+	a.offered = e.now
+	e.claim(a, Offered, to, cause)
+}
+
+// retract takes an offer back that was not taken: whom it was made to may not
+// know of the address, and would take it long after there was a reason to.
+func (e *Election) retract(a *address) {
+	if _, live := e.members[a.claim.To]; live && e.now < a.offered+e.cfg.Handover {
+		e.wake(a, a.offered+e.cfg.Handover)
+		return
+	}
+	if a.claim.Cause == CauseFailback {
+		e.retry = e.now + e.cfg.Rebalance
+	}
+	e.claim(a, Held, "", a.claim.Cause)
+}
+
+// mineHeld are the addresses that this node holds and has offered to nobody,
+// in order.
+func (e *Election) mineHeld() []*address {
 	var out []*address
-	for _, a := range e.addresses {
-		if a.claim.Node == e.self && a.claim.Phase == Held && which(a) {
+	for a := range e.held[e.self] {
+		if a.claim.Phase == Held {
 			out = append(out, a)
 		}
 	}
-	slices.SortFunc(out, func(x, y *address) int { return netip.Addr.Compare(x.IP, y.IP) })
+	slices.SortFunc(out, byIP)
 	return out
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
-	"time"
 )
 
 // score orders the nodes of equal standing for an address, by rendezvous
@@ -42,47 +41,84 @@ func placeBound(addresses, nodes int) int {
 
 // candidate is a node that may take an address.
 type candidate struct {
-	node       string
+	node string
+	// returns: an earlier run of the node held it, and nobody took it since.
+	returns    bool
 	preference int
 	full       bool
 	score      uint64
+	// last: it may not, but nobody else may either.
+	last bool
 }
 
-// rank returns the nodes that may take the address, best first: preferred
-// nodes, then those within the bound of load, then by score. The holder of the
-// current claim is left out.
-func (e *Election) rank(a *address) []candidate {
-	limit := placeBound(len(e.addresses), e.usable())
-	out := e.ranked[:0]
-	for node := range e.members {
-		if node == a.claim.Node && a.claim.Phase != Released || e.reason(&a.Address, node) != "" {
+// compare orders candidates, best first: those that stay, preferred nodes, those
+// within the bound of load, and then by score.
+func (x candidate) compare(y candidate) int {
+	return cmp.Or(
+		compareBool(x.last, y.last),
+		compareBool(y.returns, x.returns),
+		cmp.Compare(y.preference, x.preference),
+		compareBool(x.full, y.full),
+		cmp.Compare(y.score, x.score),
+		cmp.Compare(x.node, y.node),
+	)
+}
+
+// candidates yields the nodes that may take the address, in no order. The
+// holder of the present claim is not among them.
+func (e *Election) candidates(a *address, yield func(candidate) bool) {
+	if a.NoEndpoints || len(a.Advertisements) == 0 {
+		return
+	}
+	limit := placeBound(len(e.addresses), len(e.ableNodes()))
+	holder := ""
+	if a.claim.Phase != Released {
+		holder = a.claim.Node
+	}
+	returns := holder != "" && a.claim.Phase >= Offered && e.void(a.claim)
+	for _, node := range e.ableNodes() {
+		if node == holder && !returns || !a.selects(node) || a.placeReason(node, e.states[node].Interfaces) != "" {
 			continue
 		}
-		out = append(out, candidate{node, a.preference(node), e.load[node]+e.planned[node] >= limit, score(a.IP, node)})
-	}
-	slices.SortFunc(out, func(x, y candidate) int {
-		return cmp.Or(
-			cmp.Compare(y.preference, x.preference),
-			compareBool(x.full, y.full),
-			cmp.Compare(y.score, x.score),
-			cmp.Compare(x.node, y.node),
-		)
-	})
-	e.ranked = out
-	return out
-}
-
-// usable counts the nodes that may announce anything.
-func (e *Election) usable() int {
-	if e.usableNodes < 0 {
-		e.usableNodes = 0
-		for node := range e.members {
-			if e.nodeReason(node) == "" {
-				e.usableNodes++
-			}
+		if !yield(candidate{
+			node: node, returns: returns && node == holder, preference: a.preference(node),
+			full: len(e.held[node])+e.planned[node] >= limit, score: score(a.IP, node),
+		}) {
+			return
 		}
 	}
-	return e.usableNodes
+	if returns && soft(e.reason(&a.Address, holder)) {
+		yield(candidate{node: holder, last: true})
+	}
+}
+
+// rank returns the candidates, best first. The next call overwrites it.
+func (e *Election) rank(a *address) []candidate {
+	e.ranked = e.ranked[:0]
+	e.candidates(a, func(c candidate) bool { e.ranked = append(e.ranked, c); return true })
+	slices.SortFunc(e.ranked, candidate.compare)
+	return e.ranked
+}
+
+// replaceable says whether there is a candidate.
+func (e *Election) replaceable(a *address) bool {
+	found := false
+	e.candidates(a, func(candidate) bool { found = true; return false })
+	return found
+}
+
+// ableNodes are the nodes that may announce something, in order.
+func (e *Election) ableNodes() []string {
+	if e.able == nil {
+		e.able = make([]string, 0, len(e.members))
+		for node := range e.members {
+			if e.nodeReason(node) == "" {
+				e.able = append(e.able, node)
+			}
+		}
+		slices.Sort(e.able)
+	}
+	return e.able
 }
 
 // plan decides when this node would claim an address that nobody holds, or
@@ -91,23 +127,36 @@ func (e *Election) usable() int {
 func (e *Election) plan(a *address) {
 	before := a.target
 	e.unplan(a)
-	for i, c := range e.rank(a) {
-		if i == 0 {
-			if a.target = c.node; a.target != before {
-				a.orphaned = e.now
-				if a.claim.Term > 0 && !a.vouched {
-					a.orphaned += e.cfg.Unknown
-				}
-			}
-			e.planned[c.node]++
-		}
+	e.ranked = e.ranked[:0]
+	self := -1
+	e.candidates(a, func(c candidate) bool {
 		if c.node == e.self {
-			a.due = a.orphaned + time.Duration(i)*e.cfg.Stagger
+			self = len(e.ranked)
+		}
+		e.ranked = append(e.ranked, c)
+		return true
+	})
+	if len(e.ranked) == 0 {
+		return
+	}
+	a.target = slices.MinFunc(e.ranked, candidate.compare).node
+	e.planned[a.target]++
+	if a.target != before {
+		a.orphaned = e.now
+		if a.claim.Term > 0 && !a.vouched {
+			a.orphaned += e.cfg.Unknown
 		}
 	}
-	if a.due != never {
-		e.timed[a.IP] = struct{}{}
+	if self < 0 {
+		return
 	}
+	a.due = a.orphaned
+	for _, c := range e.ranked {
+		if c.compare(e.ranked[self]) < 0 {
+			a.due += e.cfg.Stagger
+		}
+	}
+	e.wake(a, a.due)
 }
 
 func (e *Election) unplan(a *address) {

@@ -3,32 +3,27 @@ package election
 // This file is what a speaker makes of what others say: their states, and
 // their claims beside its own.
 
-// count keeps the load of the holder of a claim.
-func (e *Election) count(c Claim, by int) {
-	if c.Term > 0 && c.Phase != Released {
-		e.load[c.Node] += by
-	}
-}
-
 func (e *Election) receive(m Message) {
 	for _, s := range m.States {
 		old, known := e.states[s.Node]
 		switch {
 		case s.Node == e.self:
-			// An earlier run of this node said so: say what is so now.
-			if s.Version >= old.Version && !s.sameAs(old) || s.Version > old.Version {
-				old.Version = s.Version + 1
-				e.states[e.self] = old
-				e.sendState()
+			if s.newerThan(old) {
+				// An earlier run of this node said so, by a clock that was ahead.
+				e.renew(s.Run + 1)
 			}
-		case !known || s.Version > old.Version:
+		case !known || s.newerThan(old):
 			e.states[s.Node] = s
-			if !known || !s.sameAs(old) {
-				e.standing()
+			if !known || s.Run != old.Run || !s.sameAs(old) {
+				e.macs = nil
+				e.standing(s.Node)
 			}
 		}
 	}
 	for _, c := range m.Claims {
+		if c.Node == e.self && c.Run > e.states[e.self].Run {
+			e.renew(c.Run + 1)
+		}
 		a := e.addresses[c.Address]
 		if a == nil {
 			if s, ok := e.strangers[c.Address]; !ok || c.Beats(s.claim) {
@@ -36,27 +31,60 @@ func (e *Election) receive(m Message) {
 			}
 			continue
 		}
-		if !c.Beats(a.claim) {
-			if a.claim.Beats(c) && a.claim.Node == e.self && e.joined {
+		mine := a.claim
+		if !c.Beats(mine) {
+			if mine != c && mine.Node == e.self && e.joined {
 				// Somebody missed the claim that stands.
-				e.ready.Send.Claims = append(e.ready.Send.Claims, a.claim)
+				e.out.Claims = append(e.out.Claims, mine)
 			}
 			continue
 		}
-		deposed := a.claim.Node == e.self && a.claim.Phase >= Offered && e.joined
 		e.adopt(a, c)
-		if deposed && c.Node != e.self && e.mayReassert(a, c) {
+		if mine.Node != e.self || mine.Phase < Offered || c.Node == e.self || !e.joined {
+			continue
+		}
+		switch {
+		case e.mayReassert(a, c):
 			e.claim(a, Held, "", CauseReassert)
+		case c.Term != mine.Term+1:
+			// Its holder may have forgotten it, as it did not follow on ours.
+			e.out.Claims = append(e.out.Claims, c)
 		}
 	}
 }
 
-// mayReassert says whether to take back what another took because it believed
-// this node dead, when it was the other that was cut off: the other was away,
-// is only just back, and its part of the cluster was no larger than ours. A
-// node that noticed nobody's absence was itself the one that was away.
+// renew begins a new run of this node for the others: what is known of it is of
+// another one. Its claims are void with that, and it writes them anew.
+func (e *Election) renew(run uint64) {
+	s := e.states[e.self]
+	s.Run = run
+	e.states[e.self] = s
+	e.sendState()
+	e.standing(e.self)
+}
+
+// void says whether a claim is of an earlier run of its holder.
+func (e *Election) void(c Claim) bool { return c.Run < e.states[c.Node].Run }
+
+// live says whether the holder of a claim may be there to act on it.
+func (e *Election) live(c Claim) bool {
+	_, member := e.members[c.Node]
+	return member && !e.void(c)
+}
+
+// mayReassert says whether to take back what another took although it should
+// not have. Either the claim is void, and nobody answers because of it. Or the
+// other believed this node dead, when it was the other that was cut off: it
+// was away, is only just back, and its part of the cluster was no larger than
+// ours. A node that noticed nobody's absence was itself the one that was away.
 func (e *Election) mayReassert(a *address, c Claim) bool {
-	if c.Cause != CauseDied || c.Weight > e.leastWeight() || e.reason(&a.Address, e.self) != "" {
+	if e.suspended != 0 || e.reason(&a.Address, e.self) != "" {
+		return false
+	}
+	if e.void(c) {
+		return true
+	}
+	if c.Cause != CauseDied || c.Weight > e.leastWeight() {
 		return false
 	}
 	since, live := e.members[c.Node]
@@ -66,20 +94,39 @@ func (e *Election) mayReassert(a *address, c Claim) bool {
 // adopt takes a claim over the present one.
 func (e *Election) adopt(a *address, c Claim) {
 	e.unplan(a)
-	e.count(a.claim, -1)
+	e.unhold(a)
 	a.claim = c
-	e.count(c, 1)
+	e.hold(a)
 	_, a.vouched = e.members[c.Node]
 	if c.Cause == CauseRebalance {
 		e.rebalanced = e.now
 	}
-	e.dirty[c.Address] = struct{}{}
+	e.dirty[a] = struct{}{}
+}
+
+// hold enters the address with its holder, and unhold takes it out.
+func (e *Election) hold(a *address) {
+	if a.claim.Term == 0 || a.claim.Phase == Released {
+		return
+	}
+	if e.held[a.claim.Node] == nil {
+		e.held[a.claim.Node] = map[*address]struct{}{}
+	}
+	e.held[a.claim.Node][a] = struct{}{}
+}
+
+func (e *Election) unhold(a *address) {
+	delete(e.held[a.claim.Node], a)
+	if len(e.held[a.claim.Node]) == 0 {
+		delete(e.held, a.claim.Node)
+	}
 }
 
 // claim writes a claim of this node, and tells the others.
 func (e *Election) claim(a *address, phase Phase, to string, cause Cause) {
 	e.adopt(a, Claim{
-		Address: a.IP, Term: a.claim.Term + 1, Node: e.self, Phase: phase, To: to, Weight: len(e.members), Cause: cause,
+		Address: a.IP, Term: a.claim.Term + 1, Node: e.self, Run: e.states[e.self].Run,
+		Phase: phase, To: to, Weight: len(e.members), Cause: cause,
 	})
-	e.ready.Send.Claims = append(e.ready.Send.Claims, a.claim)
+	e.out.Claims = append(e.out.Claims, a.claim)
 }

@@ -73,9 +73,8 @@ type Agent struct {
 func New(log *slog.Logger, node string) *Agent {
 	return &Agent{
 		log: log, start: time.Now(), ready: make(chan struct{}), done: make(chan struct{}), wake: make(chan struct{}, 1),
-		Drain: 5 * time.Second,
-		// Versions of the node's state go on where an earlier run ended.
-		election: election.New(election.Config{Node: node, Version: uint64(time.Now().UnixMilli())}, 0),
+		Drain:    5 * time.Second,
+		election: election.New(election.Config{Node: node, Run: uint64(time.Now().UnixMilli())}, 0),
 	}
 }
 

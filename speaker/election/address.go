@@ -1,0 +1,234 @@
+package election
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/porchlight-lb/porchlight/internal/reason"
+)
+
+// address is all that is known of one address.
+type address struct {
+	Address
+	changed int // value of news when Address was set
+	claim   Claim
+	// vouched: the holder was a live member when the claim came.
+	vouched bool
+	// answering are the interfaces answered on.
+	answering []string
+
+	// target ranks first for the orphan, since orphaned; due is when this node
+	// claims it.
+	target   string
+	orphaned time.Duration
+	due      time.Duration
+	// ineligible is since when this node holds it and may not.
+	ineligible time.Duration
+	// offered is when this node offered it to another.
+	offered time.Duration
+	// took is the value of news when this node took it from a holder that it
+	// believed may not have it.
+	took int
+
+	fence
+
+	// owner and why were told last, by Moves and Changed.
+	owner string
+	why   reason.Reason
+}
+
+func byIP(x, y *address) int { return netip.Addr.Compare(x.IP, y.IP) }
+
+// evaluate decides what this node does about an address.
+func (e *Election) evaluate(a *address) {
+	delete(e.timed, a)
+	if e.suspended != 0 {
+		e.answer(a, false)
+		return
+	}
+	c := a.claim
+	live := e.live(c)
+	a.vouched = a.vouched || live
+	answer, open := false, true
+	switch {
+	case c.Term == 0 || c.Phase == Released || !live:
+		a.ineligible = never
+		answer = e.orphan(a)
+	case c.Node == e.self:
+		e.unplan(a)
+		answer, open = e.mine(a)
+	default:
+		a.ineligible = never
+		open = e.theirs(a)
+	}
+	if open {
+		e.open[a] = struct{}{}
+	} else {
+		delete(e.open, a)
+	}
+	if a.claim == c {
+		e.answer(a, answer)
+		e.tell(a)
+	}
+}
+
+// orphan is an address that nobody live holds. A node that answered until now,
+// and yielded to one that is not there, goes on until it is settled.
+func (e *Election) orphan(a *address) bool {
+	keep := len(a.answering) > 0 && a.claim.Node != e.self
+	if keep {
+		r := e.reason(&a.Address, e.self)
+		keep = r == "" || soft(r)
+	}
+	if e.gathering(a) {
+		e.unplan(a)
+		e.wake(a, e.since+e.cfg.Gather)
+		return keep
+	}
+	e.plan(a)
+	if a.due == never || !e.unheard(a) || a.due > e.now {
+		return keep
+	}
+	cause := CauseDied
+	switch {
+	case a.claim.Term == 0:
+		cause = CauseNew
+	case a.claim.Phase == Released:
+		cause = CauseReleased
+	case a.claim.Node == e.self:
+		cause = CauseRestart
+	}
+	e.claim(a, Held, "", cause)
+	return true
+}
+
+// gathering says whether to wait for the others of a start.
+func (e *Election) gathering(a *address) bool {
+	if a.claim.Term > 0 || e.now-e.since >= e.cfg.Gather {
+		return false
+	}
+	if e.present < 0 {
+		e.present = 0
+		for node := range e.members {
+			if _, told := e.states[node]; told {
+				e.present++
+			}
+		}
+	}
+	return e.present <= e.others
+}
+
+// mine is an address that this node holds. It is open where the node may not.
+func (e *Election) mine(a *address) (answer, open bool) {
+	if a.claim.Phase == Deferred {
+		a.ineligible = never
+		return e.deferred(a), true
+	}
+	a.watching = false
+	if a.foreign {
+		_, known := e.nodeOf(a.other)
+		if a.foreign = !known && e.now-a.heard < forgetForeign; a.foreign {
+			e.wake(a, a.heard+forgetForeign)
+		}
+	}
+	if a.claim.Phase == Offered {
+		e.retract(a)
+	}
+	r := e.reason(&a.Address, e.self)
+	if r == "" || soft(r) {
+		a.ineligible = never
+		return true, false
+	}
+	a.ineligible = min(a.ineligible, e.now)
+	if e.now < a.ineligible+e.cfg.Handover && e.replaceable(a) {
+		e.wake(a, a.ineligible+e.cfg.Handover)
+		return true, true
+	}
+	e.claim(a, Released, "", CauseIneligible)
+	return false, true
+}
+
+// theirs is an address that another live member holds. It is open where that
+// one may not.
+func (e *Election) theirs(a *address) (open bool) {
+	a.watching, a.foreign = false, false
+	_, told := e.states[a.claim.Node]
+	switch {
+	case a.claim.To == e.self && e.reason(&a.Address, e.self) == "":
+		e.unplan(a)
+		e.claim(a, Held, "", a.claim.Cause)
+	case told && e.reason(&a.Address, a.claim.Node) != "":
+		e.plan(a)
+		if a.due <= e.now && e.isNews(a) {
+			a.took = e.news
+			e.claim(a, Held, "", CauseIneligible)
+		}
+		return true
+	default:
+		e.unplan(a)
+	}
+	return false
+}
+
+// isNews says whether something changed since this node took the address from
+// a holder that it believed may not have it. The API's word reaches nodes at
+// different times, and where it is cut off not at all: two nodes that each
+// believe that the other may not, each with a word of its own, would take the
+// address from each other as fast as messages go. So one word is good for one
+// taking.
+func (e *Election) isNews(a *address) bool {
+	return max(a.changed, e.stood[a.claim.Node], e.stood[e.self]) > a.took
+}
+
+// answer makes the difference to what was answered before.
+func (e *Election) answer(a *address, on bool) {
+	var names []string
+	if on {
+		a.interfaces(e.self, e.states[e.self].Interfaces, func(name string) bool {
+			names = append(names, name)
+			return true
+		})
+	}
+	switch {
+	case slices.Equal(names, a.answering):
+		return
+	case len(names) == 0:
+		delete(e.answering, a)
+		e.ready.Withdraw = append(e.ready.Withdraw, a.IP)
+	default:
+		e.answering[a] = struct{}{}
+		e.ready.Answer = append(e.ready.Answer, Answer{a.IP, names})
+	}
+	a.answering = names
+}
+
+// ownerOf is who answers, by the claim: also the speaker that the holder
+// deferred to.
+func (e *Election) ownerOf(c Claim) string {
+	switch {
+	case !e.live(c):
+		return ""
+	case c.Phase >= Offered:
+		return c.Node
+	case c.Phase == Deferred:
+		return c.To
+	}
+	return ""
+}
+
+// tell notes changes that others than this package want to know.
+func (e *Election) tell(a *address) {
+	owner := e.ownerOf(a.claim)
+	if owner != a.owner && owner != "" {
+		e.ready.Moves = append(e.ready.Moves, Move{a.IP, a.owner, owner, a.claim.Cause})
+	}
+	why := reason.Announced
+	if owner == "" {
+		why = e.unannounced(a)
+	}
+	if owner != a.owner || why != a.why {
+		e.ready.Changed = append(e.ready.Changed, a.IP)
+	}
+	a.owner, a.why = owner, why
+}
