@@ -129,7 +129,8 @@ func lastOf(p netip.Prefix) netip.Addr {
 
 // ParseBlocks reads the blocks of a pool, and takes the excluded ones out of
 // them. The result is sorted and disjoint. Every error found is in the answer;
-// blocks that overlap one another are one.
+// blocks that overlap one another are one, and so is a pool of which nothing is
+// left.
 func ParseBlocks(blocks, exclude []string) ([]Range, error) {
 	var errs []error
 	parse := func(texts []string) []Range {
@@ -158,7 +159,11 @@ func ParseBlocks(blocks, exclude []string) ([]Range, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	return subtract(in, out), nil
+	left := subtract(in, out)
+	if len(left) == 0 {
+		return nil, errors.New("all addresses are excluded")
+	}
+	return left, nil
 }
 
 // subtract takes out (sorted, overlaps allowed) from in (sorted, disjoint).

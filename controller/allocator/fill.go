@@ -3,7 +3,6 @@ package allocator
 import (
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/porchlight-lb/porchlight/internal/reason"
 )
@@ -95,7 +94,7 @@ func (a *Allocator) keep(s *service, addrs []netip.Addr) {
 			continue
 		}
 		p := a.poolOf(addr)
-		if p == nil || s.Pool != "" && s.Pool != p.Name || !p.admits(s, a.namespaces[s.Key.Namespace]) {
+		if p == nil || s.Pool != "" && s.Pool != p.Name || a.refuses(p, s) != nil {
 			continue
 		}
 		if p.tenants[addr].mayJoin(s, addr) == nil {
@@ -154,8 +153,9 @@ func (a *Allocator) serve(s *service) {
 			}
 		}
 		switch {
-		case len(lacks) == 0 || s.Policy != PreferDualStack:
-			blocked = append(blocked, lacks...)
+		case len(lacks) == 0:
+		case s.Policy != PreferDualStack:
+			blocked = append(blocked, indivisible(missing, lacks, from)...)
 		case len(s.Addresses)+len(given)+len(s.held) > 0:
 			s.lacks = slices.MinFunc(lacks, compareGravity)
 		default:
@@ -200,15 +200,16 @@ func (a *Allocator) askedFor(s *service, addr netip.Addr) (*pool, *refusal) {
 		}
 	}
 	p := a.poolOf(addr)
-	switch {
-	case p == nil:
+	if p == nil {
 		if p = a.poolAround(addr); p != nil {
 			return nil, refuse(reason.AddressNotInPool, "%s is left out of pool %s", addr, p.Name)
 		}
 		return nil, refuse(reason.AddressNotInPool, "%s is in no pool", addr)
-	case !p.admits(s, a.namespaces[s.Key.Namespace]):
-		return nil, notAdmitted(s, p)
-	case p.Drain:
+	}
+	if why := a.refuses(p, s); why != nil {
+		return nil, why
+	}
+	if p.Drain {
 		return nil, refuse(reason.PoolDraining, "pool %s is draining and gives nothing new", p.Name)
 	}
 	if why := p.tenants[addr].mayJoin(s, addr); why != nil {
@@ -222,17 +223,25 @@ func (a *Allocator) namedPool(s *service) (*pool, *refusal) {
 	p := a.pools[s.Pool]
 	switch {
 	case p == nil:
-		return nil, refuse(reason.PoolNotFound, "there is no pool %s", s.Pool)
+		return nil, refuse(reason.PoolNotFound, "there is no pool %q", s.Pool)
 	case !p.active():
 		return nil, refuse(reason.PoolNotFound, "pool %s is not in use: %s", p.Name, p.state().Message)
-	case !p.admits(s, a.namespaces[s.Key.Namespace]):
-		return nil, notAdmitted(s, p)
+	}
+	if why := a.refuses(p, s); why != nil {
+		return nil, why
 	}
 	return p, nil
 }
 
-func notAdmitted(s *service, p *pool) *refusal {
-	return refuse(reason.NamespaceNotAdmitted, "pool %s does not admit %s", p.Name, s.Key)
+// refuses says why the pool is not for s; nil if it is.
+func (a *Allocator) refuses(p *pool, s *service) *refusal {
+	switch p.admission(s, a.namespaces[s.Key.Namespace]) {
+	case otherNamespace:
+		return notAdmitted(s, []*pool{p}, nil)
+	case otherLabels:
+		return notAdmitted(s, nil, []*pool{p})
+	}
+	return nil
 }
 
 // choice is the pools that may serve a Service, in the order of preference for
@@ -254,24 +263,23 @@ func (a *Allocator) choose(s *service, missing []Family) choice {
 		}
 		c.all = []*pool{p}
 	} else {
-		some := false
+		var by [otherLabels + 1][]*pool
 		labels := a.namespaces[s.Key.Namespace]
 		for _, p := range a.order {
-			if !p.AutoAssign {
-				continue
-			}
-			some = true
-			if p.admits(s, labels) {
-				c.all = append(c.all, p)
+			if p.AutoAssign {
+				admission := p.admission(s, labels)
+				by[admission] = append(by[admission], p)
 			}
 		}
+		c.all = by[admitted]
 		switch {
-		case !some && len(a.order) == 0:
+		case len(c.all) > 0:
+		case len(a.order) == 0:
 			return choice{refusal: refuse(reason.NoPool, "there is no pool")}
-		case !some:
+		case len(by[otherNamespace])+len(by[otherLabels]) == 0:
 			return choice{refusal: refuse(reason.NoPool, "no pool gives addresses to those who do not name it")}
-		case len(c.all) == 0:
-			return choice{refusal: refuse(reason.NamespaceNotAdmitted, "no pool admits %s", s.Key)}
+		default:
+			return choice{refusal: notAdmitted(s, by[otherNamespace], by[otherLabels])}
 		}
 	}
 	for f := range c.pools {
@@ -295,6 +303,35 @@ func (a *Allocator) choose(s *service, missing []Family) choice {
 		}
 	}
 	return c
+}
+
+// having are the pools with addresses of the family, free or not: those that
+// give, and those that only keep.
+func (c choice) having(f Family) (giving, draining []*pool) {
+	for _, p := range c.all {
+		switch {
+		case !p.has(f):
+		case p.Drain:
+			draining = append(draining, p)
+		default:
+			giving = append(giving, p)
+		}
+	}
+	return giving, draining
+}
+
+// indivisible is what a Service that needs all of the missing families says of
+// those it lacks. Where every address has its Service it does not say which
+// family is short: the other may be tomorrow, and who waits is not looked at
+// every time somebody else takes an address.
+func indivisible(missing []Family, lacks []*refusal, from choice) []*refusal {
+	if len(missing) < 2 || gravity(slices.MaxFunc(lacks, compareGravity).reason) > 0 {
+		return lacks
+	}
+	four, _ := from.having(IPv4)
+	six, _ := from.having(IPv6)
+	return []*refusal{refuse(reason.PoolExhausted, "no free pair of an IPv4 address in %s and an IPv6 address in %s",
+		poolNames(four), poolNames(six))}
 }
 
 // gives says whether the pool has an address of the family for s.
@@ -330,16 +367,9 @@ func (a *Allocator) waitFor(s *service, f Family, from choice) *refusal {
 	if from.refusal != nil {
 		return from.refusal
 	}
-	var full, draining []string
-	for _, p := range from.all {
-		switch {
-		case !p.has(f):
-		case p.Drain:
-			draining = append(draining, p.Name)
-		default:
-			full = append(full, p.Name)
-			a.wait(s, spaceOf(p.Name, f))
-		}
+	full, draining := from.having(f)
+	for _, p := range full {
+		a.wait(s, spaceOf(p.Name, f))
 	}
 	if s.SharingKey != "" && len(full) > 0 {
 		a.wait(s, topic{key: s.SharingKey})
@@ -353,11 +383,4 @@ func (a *Allocator) waitFor(s *service, f Family, from choice) *refusal {
 		return refuse(reason.FamilyUnavailable, "pool %s has no %s addresses", s.Pool, f)
 	}
 	return refuse(reason.FamilyUnavailable, "no pool for %s has %s addresses", s.Key, f)
-}
-
-func poolNames(names []string) string {
-	if len(names) == 1 {
-		return "pool " + names[0]
-	}
-	return "pools " + strings.Join(names, ", ")
 }

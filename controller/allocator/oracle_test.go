@@ -181,7 +181,8 @@ func (o *oracle) poolOf(a netip.Addr) (Pool, bool) {
 	return Pool{}, false
 }
 
-func (o *oracle) admits(p Pool, s Service) bool {
+// refused says why the pool is not for s; empty if it is.
+func (o *oracle) refused(p Pool, s Service) reason.Reason {
 	ns := len(p.Namespaces)+len(p.NamespaceSelectors) == 0 || slices.Contains(p.Namespaces, s.Key.Namespace)
 	for _, sel := range p.NamespaceSelectors {
 		ns = ns || sel.Matches(o.namespaces[s.Key.Namespace])
@@ -190,7 +191,13 @@ func (o *oracle) admits(p Pool, s Service) bool {
 	for _, sel := range p.ServiceSelectors {
 		labels = labels || sel.Matches(s.Labels)
 	}
-	return ns && labels
+	switch {
+	case !ns:
+		return reason.NamespaceNotAdmitted
+	case !labels:
+		return reason.NoPool
+	}
+	return ""
 }
 
 // at says why s may not be at the address beside those who are; empty if it
@@ -223,7 +230,7 @@ func (o *oracle) keep(s Service, addrs []netip.Addr) {
 	for _, a := range addrs {
 		f := FamilyOf(a)
 		p, ok := o.poolOf(a)
-		legal := ok && o.admits(p, s) && (s.Pool == "" || s.Pool == p.Name) &&
+		legal := ok && o.refused(p, s) == "" && (s.Pool == "" || s.Pool == p.Name) &&
 			slices.Contains(s.wanted(), f) && !slices.Contains(o.held[s.Key], a) && o.at(s, a) == ""
 		if count(s.Addresses, f) > 0 {
 			legal = legal && slices.Contains(s.Addresses, a)
@@ -325,8 +332,8 @@ func (o *oracle) asked(s Service, a netip.Addr) reason.Reason {
 	switch {
 	case !ok:
 		return reason.AddressNotInPool
-	case !o.admits(p, s):
-		return reason.NamespaceNotAdmitted
+	case o.refused(p, s) != "":
+		return o.refused(p, s)
 	case p.Drain:
 		return reason.PoolDraining
 	}
@@ -337,10 +344,9 @@ func (o *oracle) named(s Service) reason.Reason {
 	switch p := o.pools[s.Pool]; {
 	case o.working[s.Pool] == nil:
 		return reason.PoolNotFound
-	case !o.admits(p, s):
-		return reason.NamespaceNotAdmitted
+	default:
+		return o.refused(p, s)
 	}
-	return ""
 }
 
 func (o *oracle) candidates(s Service) ([]Pool, reason.Reason) {
@@ -360,13 +366,17 @@ func (o *oracle) candidates(s Service) ([]Pool, reason.Reason) {
 		last := func(p Pool) int { return map[bool]int{true: 1}[p.Priority == 0] }
 		return cmp.Or(last(a)-last(b), a.Priority-b.Priority, cmp.Compare(a.Name, b.Name))
 	})
+	labels := false
 	for _, p := range auto {
-		if o.admits(p, s) {
+		switch o.refused(p, s) {
+		case "":
 			mine = append(mine, p)
+		case reason.NoPool:
+			labels = true
 		}
 	}
 	switch {
-	case len(auto) == 0:
+	case len(auto) == 0, labels && len(mine) == 0:
 		return nil, reason.NoPool
 	case len(mine) == 0:
 		return nil, reason.NamespaceNotAdmitted

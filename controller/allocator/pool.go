@@ -1,9 +1,11 @@
 package allocator
 
 import (
+	"fmt"
 	"math/big"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/porchlight-lb/porchlight/internal/reason"
@@ -158,14 +160,59 @@ func (p *pool) contains(a netip.Addr) bool {
 // has says whether the pool has any address of the family.
 func (p *pool) has(f Family) bool { return p.spaces[f].total.Sign() > 0 }
 
-// admits says whether the pool is for the Service, whose namespace has the
+// admission is whether a pool is for a Service, and what of the Service is
+// outside of it if not.
+type admission uint8
+
+const (
+	admitted admission = iota
+	otherNamespace
+	otherLabels
+)
+
+// admission says whether the pool is for the Service, whose namespace has the
 // labels.
-func (p *pool) admits(s *service, labels map[string]string) bool {
-	if len(p.Namespaces)+len(p.NamespaceSelectors) > 0 &&
-		!slices.Contains(p.Namespaces, s.Key.Namespace) && !anyMatches(p.NamespaceSelectors, labels) {
-		return false
+func (p *pool) admission(s *service, labels map[string]string) admission {
+	switch {
+	case len(p.Namespaces)+len(p.NamespaceSelectors) > 0 &&
+		!slices.Contains(p.Namespaces, s.Key.Namespace) && !anyMatches(p.NamespaceSelectors, labels):
+		return otherNamespace
+	case len(p.ServiceSelectors) > 0 && !anyMatches(p.ServiceSelectors, s.Labels):
+		return otherLabels
 	}
-	return len(p.ServiceSelectors) == 0 || anyMatches(p.ServiceSelectors, s.Labels)
+	return admitted
+}
+
+// notAdmitted says why none of the pools, which are for others, is for s.
+func notAdmitted(s *service, otherNamespaces, otherLabels []*pool) *refusal {
+	if len(otherLabels) == 0 {
+		return refuse(reason.NamespaceNotAdmitted, "namespace %s is not admitted by %s", s.Key.Namespace, poolNames(otherNamespaces))
+	}
+	var selectors []string
+	for _, p := range otherLabels {
+		for _, sel := range p.ServiceSelectors {
+			selectors = append(selectors, sel.String())
+		}
+	}
+	return refuse(reason.NoPool, "the labels of %s match no serviceSelector of %s: %s",
+		s.Key, poolNames(otherLabels), strings.Join(selectors, "; "))
+}
+
+// poolNames names pools to a person; it ends early where there are many.
+func poolNames(pools []*pool) string {
+	const most = 8
+	var names []string
+	for _, p := range pools[:min(len(pools), most)] {
+		names = append(names, p.Name)
+	}
+	text := "pool " + names[0]
+	if len(names) > 1 {
+		text = "pools " + strings.Join(names, ", ")
+	}
+	if more := len(pools) - len(names); more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
 }
 
 // state is what to report of the pool.

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -52,7 +53,9 @@ func drawPool(t *rapid.T) Pool {
 	if rarely(t, "limited") {
 		p.Namespaces = some(t, "namespaces", []string{"x", "y"}, 1)
 		p.NamespaceSelectors = some(t, "selector", []Selector{{{Key: "team", Operator: Exists}}}, 1)
-		p.ServiceSelectors = some(t, "services", []Selector{{{Key: "app", Operator: In, Values: []string{"a"}}}}, 1)
+		p.ServiceSelectors = some(t, "services", []Selector{
+			{{Key: "app", Operator: In, Values: []string{"a"}}}, {{Key: "app", Operator: "Resembles"}},
+		}, 1)
 	}
 	return p
 }
@@ -64,27 +67,50 @@ func drawKey(t *rapid.T) Key {
 	}
 }
 
-func drawService(t *rapid.T) Service {
-	s := Service{
-		Key:      drawKey(t),
-		Created:  time.Unix(rapid.Int64Range(0, 5).Draw(t, "created"), 0),
-		Policy:   rapid.SampledFrom([]Policy{SingleStack, PreferDualStack, RequireDualStack}).Draw(t, "policy"),
-		Families: rapid.SampledFrom([][]Family{{IPv4}, {IPv4}, {IPv6}, {IPv4, IPv6}, {IPv6, IPv4}}).Draw(t, "families"),
-	}
-	if rarely(t, "asks pool") {
-		s.Pool = rapid.SampledFrom([]string{"a", "b", "nowhere"}).Draw(t, "asked pool")
-	}
-	if rarely(t, "asks") {
-		s.Addresses = some(t, "asked", requestable, 2)
-	}
-	if rapid.Bool().Draw(t, "shares") {
-		s.SharingKey = rapid.SampledFrom([]string{"k", "l"}).Draw(t, "key")
+// fields draw each field of a Service that matters.
+var fields = map[string]func(*rapid.T, *Service){
+	"policy": func(t *rapid.T, s *Service) {
+		s.Policy = rapid.SampledFrom([]Policy{SingleStack, PreferDualStack, RequireDualStack}).Draw(t, "policy")
+	},
+	"families": func(t *rapid.T, s *Service) {
+		s.Families = rapid.SampledFrom([][]Family{{IPv4}, {IPv4}, {IPv6}, {IPv4, IPv6}, {IPv6, IPv4}}).Draw(t, "families")
+	},
+	"pool": func(t *rapid.T, s *Service) {
+		if s.Pool = ""; rarely(t, "asks pool") {
+			s.Pool = rapid.SampledFrom([]string{"a", "b", "nowhere"}).Draw(t, "asked pool")
+		}
+	},
+	"addresses": func(t *rapid.T, s *Service) {
+		if s.Addresses = nil; rarely(t, "asks") {
+			s.Addresses = some(t, "asked", requestable, 2)
+		}
+	},
+	"malformed": func(t *rapid.T, s *Service) {
+		if s.Malformed = ""; rarely(t, "can be read") && rarely(t, "at all") {
+			s.Malformed = "it cannot be read"
+		}
+	},
+	"key": func(t *rapid.T, s *Service) {
+		s.SharingKey = rapid.SampledFrom([]string{"", "", "k", "l"}).Draw(t, "key")
+	},
+	"ports": func(t *rapid.T, s *Service) {
 		s.Ports = some(t, "port", []Port{{"TCP", 1}, {"TCP", 2}, {"UDP", 1}}, 2)
+	},
+	"selector": func(t *rapid.T, s *Service) {
 		s.Selector = rapid.SampledFrom([]string{"", "app=a"}).Draw(t, "selector")
-		s.Local = rarely(t, "local")
-	}
-	if rarely(t, "labelled") {
-		s.Labels = map[string]string{"app": "a"}
+	},
+	"traffic policy": func(t *rapid.T, s *Service) { s.Local = rarely(t, "local") },
+	"labels": func(t *rapid.T, s *Service) {
+		if s.Labels = nil; rarely(t, "labelled") {
+			s.Labels = map[string]string{"app": "a"}
+		}
+	},
+}
+
+func drawService(t *rapid.T, k Key) Service {
+	s := Service{Key: k, Created: time.Unix(rapid.Int64Range(0, 5).Draw(t, "created"), 0)}
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		fields[name](t, &s)
 	}
 	if rarely(t, "was recorded") {
 		s.Recorded = some(t, "recorded", requestable, 2)
@@ -93,8 +119,10 @@ func drawService(t *rapid.T) Service {
 }
 
 // TestOracle runs random events through an Allocator and the oracle, and
-// restarts both between events: they agree on every address and every reason,
-// and a restart changes neither.
+// restarts both between events. They agree on every address and every reason:
+// the oracle serves whoever can be served, the oldest first, after every event.
+// No address has two holders that may not share it, and a restart changes
+// nothing, down to the message.
 func TestOracle(t *testing.T) { rapid.Check(t, againstOracle) }
 
 func againstOracle(t *rapid.T) {
@@ -115,8 +143,17 @@ func againstOracle(t *rapid.T) {
 				o.setPool(name, nil)
 			}
 		},
-		"service":  func(t *rapid.T) { s := drawService(t); a.SetService(s); o.adopt(s) },
-		"service2": func(t *rapid.T) { s := drawService(t); a.SetService(s); o.adopt(s) },
+		"service": func(t *rapid.T) { s := drawService(t, drawKey(t)); a.SetService(s); o.adopt(s) },
+		"change a service": func(t *rapid.T) {
+			s, known := o.services[drawKey(t)]
+			if !known {
+				return
+			}
+			name := rapid.SampledFrom(slices.Sorted(maps.Keys(fields))).Draw(t, "field")
+			fields[name](t, &s)
+			a.SetService(s)
+			o.adopt(s)
+		},
 		"delete service": func(t *rapid.T) {
 			k := drawKey(t)
 			a.DeleteService(k)
@@ -133,8 +170,8 @@ func againstOracle(t *rapid.T) {
 			seed := rapid.Uint64().Draw(t, "order")
 			a, o = restarted(o, decided, rand.New(rand.NewPCG(seed, 0)))
 			for _, d := range a.Changes() {
-				if was := decided[d.Service]; d.Reason != was.Reason || !slices.Equal(d.Addresses, was.Addresses) {
-					t.Fatalf("restart: %+v, was %+v", d, decided[d.Service])
+				if was := decided[d.Service]; !d.equal(was) {
+					t.Fatalf("restart: %+v, was %+v", d, was)
 				}
 			}
 		},
@@ -143,9 +180,88 @@ func againstOracle(t *rapid.T) {
 				decided[d.Service] = d
 			}
 			compare(t, o, decided)
+			legal(t, o, decided)
 			consistent(t, a)
 		},
 	})
+}
+
+// TestOrderOfIndependentEvents has two halves of a cluster, each with pools and
+// Services of its own: however their events mix, both end as they do alone.
+func TestOrderOfIndependentEvents(t *testing.T) { rapid.Check(t, mixed) }
+
+func mixed(t *rapid.T) {
+	type event struct {
+		half int
+		do   func(*Allocator)
+	}
+	half := func(i int) []event {
+		ns := []string{"x", "y"}[i]
+		var es []event
+		for range rapid.IntRange(0, 25).Draw(t, "events") {
+			e := event{half: i}
+			switch rapid.IntRange(0, 9).Draw(t, "kind") {
+			case 0, 1:
+				p := drawPool(t)
+				p.Name += ns
+				p.Namespaces, p.NamespaceSelectors = []string{ns}, nil
+				p.Addresses, p.Exclude = apart(i, p.Addresses), apart(i, p.Exclude)
+				e.do = func(a *Allocator) { a.SetPool(p) }
+			case 2:
+				name := rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "pool") + ns
+				e.do = func(a *Allocator) { a.DeletePool(name) }
+			case 3:
+				k := Key{ns, drawKey(t).Name}
+				e.do = func(a *Allocator) { a.DeleteService(k) }
+			default:
+				s := drawService(t, Key{ns, drawKey(t).Name})
+				if s.Pool != "" {
+					s.Pool += ns
+				}
+				if s.SharingKey != "" {
+					s.SharingKey += ns // a key is of the whole cluster
+				}
+				for j, addr := range s.Addresses {
+					s.Addresses[j], _ = ParseAddress(apart(i, []string{addr.String()})[0])
+				}
+				s.Recorded = nil
+				e.do = func(a *Allocator) { a.SetService(s) }
+			}
+			es = append(es, e)
+		}
+		return es
+	}
+	halves := [][]event{half(0), half(1)}
+	one := New()
+	for _, e := range slices.Concat(halves...) {
+		e.do(one)
+	}
+	two := New()
+	for len(halves[0])+len(halves[1]) > 0 {
+		i := rapid.IntRange(0, 1).Draw(t, "next")
+		if len(halves[i]) == 0 {
+			i = 1 - i
+		}
+		halves[i][0].do(two)
+		halves[i] = halves[i][1:]
+	}
+	equal := slices.EqualFunc(one.Changes(), two.Changes(), Decision.equal)
+	if equal = equal && slices.EqualFunc(one.PoolChanges(), two.PoolChanges(), PoolState.equal); !equal {
+		one.each(func(s *service) { s.reported = nil; one.undecided[s] = struct{}{} })
+		two.each(func(s *service) { s.reported = nil; two.undecided[s] = struct{}{} })
+		t.Fatalf("one half after the other: %+v\nmixed: %+v", one.Changes(), two.Changes())
+	}
+}
+
+// apart moves the addresses of the second half to where the first has none.
+func apart(half int, texts []string) []string {
+	moved := make([]string, len(texts))
+	for i, text := range texts {
+		if moved[i] = text; half == 1 {
+			moved[i] = strings.ReplaceAll(strings.ReplaceAll(text, "10.0.", "10.8."), "fd00:", "fd08:")
+		}
+	}
+	return moved
 }
 
 // restarted is an Allocator and an oracle that know nothing but the wishes and
@@ -184,6 +300,26 @@ func compare(t *rapid.T, o *oracle, decided map[Key]Decision) {
 		slices.SortFunc(want, netip.Addr.Compare)
 		if !slices.Equal(got, want) || d.Reason != o.why[k] {
 			t.Fatalf("%s has %v, %s (%s); the oracle says %v, %s", k, got, d.Reason, d.Message, want, o.why[k])
+		}
+	}
+}
+
+// legal checks that nobody has an address beside somebody with whom it may not
+// be shared, or from a pool that is not for it.
+func legal(t *rapid.T, o *oracle, decided map[Key]Decision) {
+	holders := map[netip.Addr][]Service{}
+	for k, d := range decided {
+		s := o.services[k]
+		for _, addr := range d.Addresses {
+			if p, ok := o.poolOf(addr); !ok || o.refused(p, s) != "" {
+				t.Fatalf("%s has %s, which is in no pool that is for it", k, addr)
+			}
+			for _, other := range holders[addr] {
+				if why := mayShare(newService(s), newService(other), addr); why != nil {
+					t.Fatalf("%s and %s have %s: %s", k, other.Key, addr, why.message)
+				}
+			}
+			holders[addr] = append(holders[addr], s)
 		}
 	}
 }

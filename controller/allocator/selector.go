@@ -3,6 +3,7 @@ package allocator
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Operator relates the value of a label to the values of a requirement.
@@ -26,6 +27,22 @@ type Requirement struct {
 // Selector selects by labels; every requirement must hold. An empty selector
 // selects everything, as in Kubernetes.
 type Selector []Requirement
+
+// String writes the selector as kubectl does.
+func (s Selector) String() string {
+	var parts []string
+	for _, r := range s {
+		switch r.Operator {
+		case In, NotIn:
+			parts = append(parts, fmt.Sprintf("%s %s (%s)", r.Key, strings.ToLower(string(r.Operator)), strings.Join(r.Values, ",")))
+		case DoesNotExist:
+			parts = append(parts, "!"+r.Key)
+		default:
+			parts = append(parts, r.Key)
+		}
+	}
+	return strings.Join(parts, ",")
+}
 
 // Validate says what is wrong with the selector.
 func (s Selector) Validate() error {

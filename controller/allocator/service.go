@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/porchlight-lb/porchlight/internal/reason"
 )
@@ -86,7 +87,25 @@ type refusal struct {
 }
 
 func refuse(r reason.Reason, format string, args ...any) *refusal {
-	return &refusal{r, fmt.Sprintf(format, args...)}
+	return &refusal{r, abridge(fmt.Sprintf(format, args...))}
+}
+
+// longestMessage is the most bytes of a message. An event takes 1,024, a
+// condition of ours 32,768; an annotation that a message quotes may have 256
+// KiB.
+const longestMessage = 1000
+
+// abridge is the text, cut where it is longer than a message may be.
+func abridge(text string) string {
+	const end = "…"
+	if len(text) <= longestMessage {
+		return text
+	}
+	cut := longestMessage - len(end)
+	for !utf8.RuneStart(text[cut]) {
+		cut--
+	}
+	return text[:cut] + end
 }
 
 // oneLine is the text of an error that may be several.
@@ -209,9 +228,9 @@ func (s *service) decision() Decision {
 			parts[len(parts)-1] += " from pool " + h.pool.Name
 		}
 	}
-	d.Message = strings.Join(parts, ", ")
+	d.Message = abridge(strings.Join(parts, ", "))
 	if s.lacks != nil {
-		d.Message += "; " + s.lacks.message
+		d.Message = abridge(d.Message + "; " + s.lacks.message)
 	}
 	if s.unmet != nil {
 		d.Reason, d.Message = s.unmet.reason, s.unmet.message
