@@ -66,7 +66,8 @@ type Agent struct {
 	// agent stops with its error.
 	Begin func(ctx context.Context, serve func(task func(context.Context) error)) (others int, err error)
 
-	gossip Gossip
+	gossip  Gossip
+	members int // last reported
 }
 
 // New returns an agent for the node.
@@ -234,7 +235,9 @@ func (a *Agent) perform(r election.Ready) {
 	for _, node := range r.Resync {
 		a.gossip.Exchange(node, func() { a.Post(election.Resynced{}) })
 	}
-	if len(r.Moves)+len(r.Changed)+len(r.Answer)+len(r.Withdraw) > 0 {
-		a.Reporter.Report(r, a.election.Owned(), a.election.Members())
+	members := a.election.Members()
+	if len(r.Moves)+len(r.Changed)+len(r.Answer)+len(r.Withdraw) > 0 || members != a.members {
+		a.members = members
+		a.Reporter.Report(r, a.election.Owned(), members)
 	}
 }

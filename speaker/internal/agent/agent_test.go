@@ -18,6 +18,8 @@ type recorder struct {
 	mu   sync.Mutex
 	did  []string
 	left chan struct{}
+
+	members []int // as reported
 }
 
 func (r *recorder) note(s string) {
@@ -42,9 +44,13 @@ func (r *recorder) Send(m election.Message) {
 		r.note("send a claim")
 	}
 }
-func (r *recorder) Exchange(_ string, done func())  { done() }
-func (r *recorder) Leave(time.Duration)             { r.note("leave"); close(r.left) }
-func (r *recorder) Report(election.Ready, int, int) {}
+func (r *recorder) Exchange(_ string, done func()) { done() }
+func (r *recorder) Leave(time.Duration)            { r.note("leave"); close(r.left) }
+func (r *recorder) Report(_ election.Ready, _, members int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.members = append(r.members, members)
+}
 
 func TestAnnouncesBeforeItTells(t *testing.T) {
 	r := &recorder{left: make(chan struct{})}
@@ -73,6 +79,22 @@ func TestAnnouncesBeforeItTells(t *testing.T) {
 	defer r.mu.Unlock()
 	if want := []string{"answer 10.0.0.1", "send a claim", "leave"}; !slices.Equal(r.did, want) {
 		t.Errorf("did %q, want %q", r.did, want)
+	}
+}
+
+// A member that comes when nothing moves is news, too.
+func TestReportsMembers(t *testing.T) {
+	r := &recorder{}
+	a := New(slog.New(slog.NewTextHandler(io.Discard, nil)), "n1")
+	a.Segment, a.Reporter = r, r
+	a.Post(election.MemberUp{Node: "n2"})
+	a.work()
+	a.Post(election.Tick{})
+	a.work()
+	a.Post(election.MemberDown{Node: "n2"})
+	a.work()
+	if want := []int{2, 1}; !slices.Equal(r.members, want) {
+		t.Errorf("reported %v members, want %v", r.members, want)
 	}
 }
 
