@@ -89,6 +89,33 @@ func (l *Lab) Dialer(hostName string) func(ctx context.Context, network, address
 	}
 }
 
+// InNetwork runs f in the network of a host. Sockets that f makes stay there
+// for good.
+func (l *Lab) InNetwork(hostName string, f func() error) error {
+	u, err := l.at(hostName)
+	if err != nil {
+		return err
+	}
+	return host.InNetwork(u.pids[hostName], f)
+}
+
+// HardwareAddress is that of a host's first interface, the same at every start
+// of the host.
+func (l *Lab) HardwareAddress(hostName string) (net.HardwareAddr, error) {
+	u, err := l.running()
+	if err != nil {
+		return nil, err
+	}
+	h, err := u.host(hostName)
+	if err != nil {
+		return nil, err
+	}
+	if len(h.Ports) == 0 {
+		return nil, fmt.Errorf("lab %s: host %s has no interface", l.Name, hostName)
+	}
+	return hardwareAddress(h, 0), nil
+}
+
 // RESTConfig is an administrator's access to the cluster's API from any
 // program of the machine: it connects from the control plane's host.
 func (l *Lab) RESTConfig() (*rest.Config, error) {

@@ -23,6 +23,10 @@ const (
 	// LinkDown takes the carrier from the host's links; LinkUp gives it back.
 	LinkDown FaultKind = "link-down"
 	LinkUp   FaultKind = "link-up"
+	// Unplug removes the host's interfaces, Plug makes them anew: of the same
+	// names and addresses, with another index.
+	Unplug FaultKind = "unplug"
+	Plug   FaultKind = "plug"
 	// PowerOff kills everything on the host at once, its links with it;
 	// PowerOn starts it again with the disk it had.
 	PowerOff FaultKind = "power-off"
@@ -45,7 +49,7 @@ const (
 )
 
 // FaultKinds lists all of them.
-var FaultKinds = []FaultKind{LinkDown, LinkUp, PowerOff, PowerOn, Freeze, Thaw, KillSpeaker, CutGossip, CutAPIServer, Partition, Heal}
+var FaultKinds = []FaultKind{LinkDown, LinkUp, Unplug, Plug, PowerOff, PowerOn, Freeze, Thaw, KillSpeaker, CutGossip, CutAPIServer, Partition, Heal}
 
 // GossipPort is where speakers meet, TCP and UDP.
 const GossipPort = 7947
@@ -59,7 +63,7 @@ type Fault struct {
 func (f Fault) String() string { return string(f.Kind) + " " + strings.Join(f.Hosts, ",") }
 
 // undoes tells what a fault takes back.
-var undoes = map[FaultKind]FaultKind{LinkUp: LinkDown, PowerOn: PowerOff, Thaw: Freeze}
+var undoes = map[FaultKind]FaultKind{LinkUp: LinkDown, Plug: Unplug, PowerOn: PowerOff, Thaw: Freeze}
 
 // ErrNoSpeaker says that no speaker runs on the host.
 var ErrNoSpeaker = errors.New("no speaker runs there")
@@ -188,6 +192,10 @@ func (u *run) inject(ctx context.Context, before, after []Fault, kind FaultKind,
 	switch kind {
 	case LinkDown, LinkUp:
 		return setCarrier(u.pids[HostSwitch], h, kind == LinkUp)
+	case Unplug:
+		return unplug(u.pids[HostSwitch], h)
+	case Plug:
+		return u.replug(h)
 	case PowerOff:
 		return u.powerOff(ctx, h)
 	case PowerOn:
@@ -218,8 +226,8 @@ func (u *run) heal(ctx context.Context, faults []Fault) error {
 		switch f.Kind {
 		case PowerOff:
 			off = append(off, h)
-		case LinkDown:
-			if u.pids[h.Name] != 0 {
+		case LinkDown, Unplug:
+			if err = u.replug(h); err == nil && u.pids[h.Name] != 0 {
 				err = setCarrier(u.pids[HostSwitch], h, true)
 			}
 		case Freeze:
@@ -233,6 +241,18 @@ func (u *run) heal(ctx context.Context, faults []Fault) error {
 		}
 	}
 	return u.powerOn(ctx, off)
+}
+
+// replug gives a host its links back, unless it is off: it has them when it
+// starts.
+func (u *run) replug(h Host) error {
+	if u.pids[h.Name] == 0 {
+		return nil
+	}
+	if ok, err := plugged(u.pids[HostSwitch], h); ok || err != nil {
+		return err
+	}
+	return plug(u.pids[HostSwitch], u.pids[h.Name], h)
 }
 
 // powerOff cuts the host's cables before it kills, so that no dying program

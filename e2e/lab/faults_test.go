@@ -23,6 +23,8 @@ func TestFaultsCombine(t *testing.T) {
 		{Thaw, []string{"node3"}, "partition node1,node2"},
 		{PowerOff, []string{"node2"}, "partition node1,node2; power-off node2"},
 		{PowerOn, []string{"node2"}, "partition node1,node2"},
+		{Unplug, []string{"node3"}, "partition node1,node2; unplug node3"},
+		{Plug, []string{"node3"}, "partition node1,node2"},
 		{Heal, nil, ""},
 	} {
 		before := append([]Fault(nil), inForce...)

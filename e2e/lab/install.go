@@ -35,15 +35,41 @@ func (l *Lab) Install(ctx context.Context) error {
 	return l.install(ctx, version)
 }
 
+// Helm runs helm, as the administrator, on the control plane's host, and
+// returns what it prints.
+func (l *Lab) Helm(ctx context.Context, args ...string) (string, error) {
+	helm, err := l.helm(ctx)
+	if err != nil {
+		return "", err
+	}
+	cmd, err := l.Exec(ctx, HostControlPlane, append([]string{helm, "--kubeconfig", l.Kubeconfig()}, args...)...)
+	if err != nil {
+		return "", err
+	}
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("helm %s: %w\n%s", strings.Join(args, " "), err, out)
+	}
+	return string(out), err
+}
+
+// Chart is the path of the checkout's chart.
+func (l *Lab) Chart() string { return filepath.Join(l.Source, "deploy/chart/porchlight") }
+
+// ImageTag is the tag of the checkout's images, as they were last built.
+func (l *Lab) ImageTag() (string, error) {
+	b, err := os.ReadFile(filepath.Join(l.Source, "dist/version"))
+	if err != nil {
+		return "", fmt.Errorf("version of the images: %w", err)
+	}
+	return strings.TrimSpace(string(b)), nil
+}
+
 // install installs what buildImages built.
 func (l *Lab) install(ctx context.Context, version string) error {
 	archive := filepath.Join(l.Source, "dist/porchlight.tar")
 	l.Logf("images into the nodes")
 	if err := l.Load(ctx, archive); err != nil {
-		return err
-	}
-	helm, err := l.helm(ctx)
-	if err != nil {
 		return err
 	}
 	digest, err := digestOf(archive)
@@ -58,7 +84,7 @@ func (l *Lab) install(ctx context.Context, version string) error {
 		return err
 	}
 	args := []string{
-		helm, "--kubeconfig", l.Kubeconfig(), "upgrade", "--install", "porchlight", filepath.Join(l.Source, "deploy/chart/porchlight"),
+		"upgrade", "--install", "porchlight", l.Chart(),
 		"--namespace", Namespace, "--create-namespace", "--set-string", "image.tag=" + version,
 		"--wait", "--timeout", installLimit.String(),
 	}
@@ -67,9 +93,9 @@ func (l *Lab) install(ctx context.Context, version string) error {
 		args = append(args, "--set-string", program+".podAnnotations.image="+digest)
 	}
 	l.Logf("Porchlight %s", version)
-	if b, err := u.command(ctx, HostControlPlane, args...).CombinedOutput(); err != nil {
-		return fmt.Errorf("%s: helm upgrade --install: %w\n%s\n--- pods of %s:\n%s",
-			HostControlPlane, err, b, Namespace, u.describePods(ctx, Namespace)+u.podLogs(Namespace))
+	if _, err := l.Helm(ctx, args...); err != nil {
+		return fmt.Errorf("%s: %w\n--- pods of %s:\n%s",
+			HostControlPlane, err, Namespace, u.describePods(ctx, Namespace)+u.podLogs(Namespace))
 	}
 	if err := u.apply(ctx, poolManifest, "-"); err != nil {
 		return fmt.Errorf("%s: pool and advertisement: %w", HostControlPlane, err)
@@ -97,7 +123,7 @@ func (u *run) prepareRelease(ctx context.Context) error {
 	if len(releases.Items) == 0 {
 		return nil
 	}
-	if err := u.apply(ctx, "", filepath.Join(u.Source, "deploy/chart/porchlight/crds")); err != nil {
+	if err := u.apply(ctx, "", filepath.Join(u.Chart(), "crds")); err != nil {
 		return fmt.Errorf("%s: CRDs: %w", HostControlPlane, err)
 	}
 	return nil
@@ -114,11 +140,7 @@ func (l *Lab) buildImages(ctx context.Context) (string, error) {
 	if b, err := build.Output(cmd); err != nil {
 		return "", fmt.Errorf("build the images: %w\n%s", err, b)
 	}
-	b, err := os.ReadFile(filepath.Join(l.Source, "dist/version"))
-	if err != nil {
-		return "", fmt.Errorf("version of the images: %w", err)
-	}
-	return strings.TrimSpace(string(b)), nil
+	return l.ImageTag()
 }
 
 // helm returns the path of the pinned helm, which it builds when it is not
