@@ -30,6 +30,7 @@ var cores = []string{
 	module + "controller/allocator",
 	module + "speaker/election",
 	module + "speaker/layer2",
+	module + "speaker/bfd",
 	module + "gateway/ir",
 	module + "gateway/ingest",
 	module + "gateway/xds",
@@ -57,7 +58,7 @@ var rules = []rule{
 	},
 	{
 		why:    "a core may use the types of an API where translating them is its work; the others speak in nouns of their own",
-		from:   []string{module + "controller/allocator", module + "speaker/election", module + "gateway/ir"},
+		from:   []string{module + "controller/allocator", module + "speaker/election", module + "speaker/bfd", module + "gateway/ir"},
 		ban:    []string{"k8s.io", "sigs.k8s.io", "github.com/envoyproxy"},
 		except: []string{"k8s.io/apimachinery/pkg/types"}, // the name of an object is a noun, whoever defines it
 		direct: true,

@@ -1,0 +1,178 @@
+package bfd
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+var rewrite = flag.Bool("rewrite", false, "write what the scripts in testdata give into them")
+
+// TestScripts runs the stories in testdata: two sides, a and b, on a link
+// without loss and with a delay of 1 ms. A script is commands, each followed by
+// "----", what it gives, and an empty line:
+//
+//	sides [KEY=VALUE…]        begins, both with the same configuration: tx, rx,
+//	                          echo-interval DURATION, mult N, echo, passive BOOL
+//	run DURATION              lets time pass; gives what is sent too
+//	skip DURATION             lets time pass; gives the changes of state alone
+//	change SIDE KEY=VALUE…    what is not named is as before
+//	cut SIDE, heal            what SIDE sends arrives nowhere
+//	freeze, thaw SIDE
+//	stop, start SIDE          the process is killed, and begins anew
+//	remove, add SIDE          the session
+//	loop BOOL                 whether echo packets are forwarded back
+//	status
+func TestScripts(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no scripts", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			old, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := runScript(t, string(old))
+			if *rewrite {
+				if err := os.WriteFile(file, got, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			} else if !bytes.Equal(old, got) {
+				t.Errorf("%s gives\n%s\nsee what differs with: go test ./speaker/bfd -run TestScripts -rewrite; git diff", file, got)
+			}
+		})
+	}
+}
+
+func runScript(t *testing.T, script string) []byte {
+	var out bytes.Buffer
+	s := &story{}
+	for block := range strings.SplitSeq(strings.TrimSpace(script), "\n\n") {
+		command, _, _ := strings.Cut(block, "\n----")
+		lines := strings.Split(strings.TrimSpace(command), "\n")
+		if out.Len() > 0 {
+			out.WriteByte('\n')
+		}
+		fmt.Fprintln(&out, strings.Join(lines, "\n"))
+		last := lines[len(lines)-1]
+		if strings.HasPrefix(last, "#") {
+			continue
+		}
+		fmt.Fprintln(&out, "----")
+		s.out.Reset()
+		if err := s.do(strings.Fields(last)); err != nil {
+			t.Fatalf("%s: %v", last, err)
+		}
+		out.Write(s.out.Bytes())
+	}
+	if s.p.failure != "" {
+		t.Error(s.p.failure)
+	}
+	return out.Bytes()
+}
+
+type story struct {
+	p   *pair
+	out bytes.Buffer
+}
+
+func (s *story) do(words []string) error {
+	command, args := words[0], words[1:]
+	if command == "sides" {
+		cfg, err := configure(DefaultConfig(), args)
+		if err != nil {
+			return err
+		}
+		s.p = newPair(1, cfg, cfg)
+		s.p.delay, s.p.fixedDelay, s.p.mayFlap = time.Millisecond, true, true
+		s.p.trace = func(format string, args ...any) {
+			fmt.Fprintf(&s.out, "%8.3f "+format+"\n", append([]any{s.p.now.Seconds()}, args...)...)
+		}
+		return nil
+	}
+	side := s.p.sides[0]
+	if len(args) > 0 && args[0] == "b" {
+		side = s.p.sides[1]
+	}
+	s.p.packets = command != "skip"
+	switch command {
+	case "run", "skip":
+		d, err := time.ParseDuration(args[0])
+		if err != nil {
+			return err
+		}
+		s.p.run(d)
+	case "change":
+		cfg, err := configure(side.cfg, args[1:])
+		if err != nil {
+			return err
+		}
+		s.p.change(side, cfg)
+	case "cut":
+		s.p.cut[side.i] = true
+	case "heal":
+		s.p.cut = [2]bool{}
+	case "freeze":
+		s.p.freeze(side)
+	case "thaw":
+		s.p.thaw(side)
+	case "stop":
+		s.p.stop(side)
+	case "start":
+		s.p.start(side)
+	case "remove":
+		side.table.Remove(s.p.now, side.path)
+		s.p.perform(side)
+	case "add":
+		if err := side.table.Add(s.p.now, side.path, side.cfg); err != nil {
+			return err
+		}
+		s.p.perform(side)
+	case "loop":
+		s.p.noEcho = args[0] == "false"
+	case "status":
+		for _, side := range s.p.sides {
+			for _, st := range side.table.Statuses() {
+				fmt.Fprintf(&s.out, "%s %s %s, sends every %s, detects after %s, by echo after %s, %d flaps\n",
+					side.name, st.State, st.Diag, st.Transmit, st.Detection, st.EchoDetection, st.Flaps)
+			}
+		}
+	default:
+		return fmt.Errorf("no such command")
+	}
+	return nil
+}
+
+func configure(c Config, settings []string) (Config, error) {
+	for _, setting := range settings {
+		key, value, _ := strings.Cut(setting, "=")
+		var err error
+		switch key {
+		case "tx":
+			c.TransmitInterval, err = time.ParseDuration(value)
+		case "rx":
+			c.ReceiveInterval, err = time.ParseDuration(value)
+		case "echo-interval":
+			c.EchoInterval, err = time.ParseDuration(value)
+		case "mult":
+			_, err = fmt.Sscan(value, &c.DetectMultiplier)
+		case "echo":
+			c.Echo = value == "true"
+		case "passive":
+			c.Passive = value == "true"
+		default:
+			err = fmt.Errorf("no such setting: %s", key)
+		}
+		if err != nil {
+			return c, err
+		}
+	}
+	return c, nil
+}
