@@ -17,13 +17,14 @@ import (
 	"runtime/debug"
 	"time"
 
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/porchlight-lb/porchlight/internal/program"
 	"github.com/porchlight-lb/porchlight/speaker/election"
+	"github.com/porchlight-lb/porchlight/speaker/internal/advertise"
 	"github.com/porchlight-lb/porchlight/speaker/internal/agent"
 	"github.com/porchlight-lb/porchlight/speaker/internal/gossip"
+	"github.com/porchlight-lb/porchlight/speaker/internal/kube"
 	"github.com/porchlight-lb/porchlight/speaker/internal/proxy"
 	"github.com/porchlight-lb/porchlight/speaker/internal/segment"
 	"github.com/porchlight-lb/porchlight/speaker/internal/status"
@@ -75,7 +76,12 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 	if err != nil || o.node == "" {
 		return fmt.Errorf("--node-name %q and --node-ip %q: want the node's name and address", o.node, o.ip)
 	}
-	mgr, err := o.Manager(manager.Options{Scheme: program.Scheme(), Cache: watch.CacheOptions(o.Namespace)})
+	scheme := kube.Scheme()
+	mgr, err := o.Manager(manager.Options{Scheme: scheme})
+	if err != nil {
+		return err
+	}
+	api, err := kube.New(mgr.GetConfig(), mgr.GetHTTPClient(), scheme)
 	if err != nil {
 		return err
 	}
@@ -89,31 +95,24 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 	lan.Refresh = o.refresh
 	lan.Post = speaker.Post
 
-	objects := watch.New(log)
-	objects.IgnoreExclude = o.ignoreExclude
-	objects.Post = speaker.Post
-
-	direct, err := client.New(mgr.GetConfig(), client.Options{Scheme: mgr.GetScheme(), HTTPClient: mgr.GetHTTPClient()})
-	if err != nil {
-		return fmt.Errorf("making the client that writes: %w", err)
-	}
 	writer := &status.Writer{
-		Log: log, Node: o.node, Namespace: o.Namespace,
-		Reader: mgr.GetCache(), Client: direct, Recorder: mgr.GetEventRecorder("porchlight-speaker"),
-		Services: objects, Ask: speaker.Do,
+		Log: log, Node: o.node, Namespace: o.Namespace, API: api, Ask: speaker.Do,
+		Recorder: mgr.GetEventRecorder("porchlight-speaker"),
 	}
 	writer.Init()
-	objects.Touched = writer.Touch
+	objects := watch.New(o.Namespace, o.ignoreExclude, advertise.New(speaker.Post), writer)
+	writer.View = objects.View
 
 	speaker.Segment = lan
 	speaker.Reporter = writer
 	speaker.Begin = func(ctx context.Context, serve func(task func(context.Context) error)) (int, error) {
 		sensed := make(chan struct{})
 		serve(func(ctx context.Context) error { return lan.Run(ctx, sensed) })
-		if err := objects.Start(ctx, mgr.GetCache()); err != nil {
+		if err := objects.Start(ctx, api); err != nil {
 			return 0, err
 		}
-		key, err := gossip.Key(ctx, log, mgr.GetAPIReader(), o.Namespace)
+		debug.FreeOSMemory() // what decoding the lists took is not needed again
+		key, err := gossip.Key(ctx, log, api.Core, o.Namespace)
 		if err != nil {
 			return 0, err
 		}
@@ -124,7 +123,7 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 		}
 		members, err := gossip.Start(gossip.Config{
 			Node: o.node, IP: ip, Port: o.gossipPort, Key: key, Log: log,
-			Post: speaker.Post, State: speaker.State, Peers: objects.Peers,
+			Post: speaker.Post, State: speaker.State, Peers: func() []gossip.Peer { return peers(objects) },
 		})
 		if err != nil {
 			return 0, err
@@ -148,4 +147,14 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 		return err
 	}
 	return nil
+}
+
+// peers are the speakers that the API knows.
+func peers(objects *watch.Watch) (out []gossip.Peer) {
+	objects.View(func(s *watch.State) {
+		for _, at := range s.Speakers {
+			out = append(out, gossip.Peer(at))
+		}
+	})
+	return out
 }

@@ -16,8 +16,13 @@ var (
 		Name: "porchlight_layer2_takeovers_total", Help: "Addresses that this node took, by cause.",
 	}, []string{"cause"})
 	lastChange = prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "porchlight_layer2_last_change_timestamp_seconds", Help: "When this node last took an address or gave one up.",
+		Name: "porchlight_layer2_last_change_timestamp_seconds", Help: "When this node last took an address or gave one up; the time since is time() minus this.",
+	})
+	disputed = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "porchlight_layer2_disputed_services", Help: "Services, of those whose condition this node writes, with an address that a host answers for which is no speaker.",
 	})
 )
 
-func init() { metrics.Registry.MustRegister(ownedAddresses, liveMembers, takeovers, lastChange) }
+func init() {
+	metrics.Registry.MustRegister(ownedAddresses, liveMembers, takeovers, lastChange, disputed)
+}

@@ -1,8 +1,8 @@
 package watch
 
 import (
-	"io"
-	"log/slog"
+	"iter"
+	"maps"
 	"net/netip"
 	"slices"
 	"testing"
@@ -15,57 +15,29 @@ import (
 	"github.com/porchlight-lb/porchlight/api/v1beta1"
 	"github.com/porchlight-lb/porchlight/internal/names"
 	"github.com/porchlight-lb/porchlight/internal/reason"
-	"github.com/porchlight-lb/porchlight/speaker/election"
 )
 
-var vip = netip.MustParseAddr("192.0.2.10")
+var (
+	vip   = netip.MustParseAddr("192.0.2.10")
+	other = netip.MustParseAddr("192.0.2.11")
+	name  = types.NamespacedName{Namespace: "ns", Name: "a"}
+)
 
-// fixture is a Watch with two nodes, a pool and an advertisement; posted are
-// the latest events of addresses.
-type fixture struct {
-	*Watch
-	addresses map[netip.Addr]election.Address
-	nodes     map[string]reason.Reason
-	posts     int
+// changes is a Listener that remembers.
+type changes []Change
+
+func (c *changes) Changed(_ *State, new Change) { *c = append(*c, new) }
+
+// take returns the changes since the last call.
+func (c *changes) take() []Change {
+	out := *c
+	*c = nil
+	return out
 }
 
-func newFixture(t *testing.T) *fixture {
-	t.Helper()
-	f := &fixture{
-		Watch:     New(slog.New(slog.NewTextHandler(io.Discard, nil))),
-		addresses: map[netip.Addr]election.Address{}, nodes: map[string]reason.Reason{},
-	}
-	f.Touched = func(types.NamespacedName) {}
-	f.Post = func(ev election.Event) {
-		switch ev := ev.(type) {
-		case election.SetAddress:
-			f.addresses[ev.Address.IP] = ev.Address
-			f.posts++
-		case election.DeleteAddress:
-			delete(f.addresses, ev.IP)
-		case election.SetNode:
-			f.nodes[ev.Name] = ev.Reason
-		}
-	}
-	f.setNode(node("n1", nil))
-	f.setNode(node("n2", map[string]string{"rack": "b"}))
-	f.setPool(&v1beta1.IPAddressPool{
-		ObjectMeta: metav1.ObjectMeta{Name: "default", Labels: map[string]string{"kind": "public"}},
-		Spec:       v1beta1.IPAddressPoolSpec{Addresses: []v1beta1.AddressBlock{"192.0.2.0/24", "2001:db8::1-2001:db8::ff"}},
-	})
-	return f
-}
-
-func node(name string, labels map[string]string) *corev1.Node {
-	return &corev1.Node{
-		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels},
-		Status:     corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}},
-	}
-}
-
-func lb(name string, change func(*corev1.Service)) *corev1.Service {
+func lb(change func(*corev1.Service)) *corev1.Service {
 	s := &corev1.Service{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name, Annotations: map[string]string{names.Prefix + names.AllocatedFromPool: "default"}},
+		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "a", Annotations: map[string]string{names.Prefix + names.AllocatedFromPool: "default"}},
 		Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer},
 	}
 	s.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: vip.String()}}
@@ -75,130 +47,200 @@ func lb(name string, change func(*corev1.Service)) *corev1.Service {
 	return s
 }
 
-func slice(service, name string, nodes ...string) *discoveryv1.EndpointSlice {
-	s := &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name, Labels: map[string]string{discoveryv1.LabelServiceName: service}}}
-	for _, n := range nodes {
-		s.Endpoints = append(s.Endpoints, discoveryv1.Endpoint{NodeName: &n})
+func summaryOf(t *testing.T, o *corev1.Service) *Service {
+	t.Helper()
+	s, ok := newService(o)
+	if !ok {
+		t.Fatal("not ours")
 	}
 	return s
 }
 
-func advertise(name string, spec v1beta1.L2AdvertisementSpec) *v1beta1.L2Advertisement {
-	return &v1beta1.L2Advertisement{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: spec}
-}
-
-func TestAddressOfAService(t *testing.T) {
-	f := newFixture(t)
-	f.setService(lb("a", nil))
-	if a := f.addresses[vip]; len(a.Advertisements) != 0 || !a.NoEndpoints || a.Local != nil {
-		t.Errorf("without anything: %+v", a)
-	}
-	f.setSlice(slice("a", "a-1", "n1"))
-	f.setAdvertisement(advertise("adv", v1beta1.L2AdvertisementSpec{IPAddressPools: []string{"default"}}))
-	if a := f.addresses[vip]; len(a.Advertisements) != 1 || len(a.Advertisements[0].Nodes) != 2 || a.NoEndpoints {
-		t.Errorf("advertised: %+v", a)
-	}
-	before := f.posts
-	f.setService(lb("a", nil))
-	f.setSlice(slice("a", "a-1", "n1"))
-	f.setPool(&v1beta1.IPAddressPool{
-		ObjectMeta: metav1.ObjectMeta{Name: "default", Labels: map[string]string{"kind": "public"}},
-		Spec:       v1beta1.IPAddressPoolSpec{Addresses: []v1beta1.AddressBlock{"192.0.2.0/24", "2001:db8::1-2001:db8::ff"}},
-	})
-	if f.posts != before {
-		t.Error("what does not change is told again")
-	}
-	f.deleteService(types.NamespacedName{Namespace: "ns", Name: "a"})
-	if len(f.addresses) != 0 || len(f.Users(vip)) != 0 {
-		t.Error("a deleted Service keeps its address")
-	}
-}
-
 func TestServicesThatAreNotOurs(t *testing.T) {
-	f := newFixture(t)
-	f.setService(lb("foreign", func(s *corev1.Service) { s.Annotations = nil }))
-	f.setService(lb("internal", func(s *corev1.Service) { s.Spec.Type = corev1.ServiceTypeClusterIP }))
-	if len(f.addresses) != 0 {
-		t.Errorf("%+v", f.addresses)
-	}
-	f.setService(lb("allocated", func(s *corev1.Service) {
-		s.Annotations = nil
-		s.Status.Conditions = []metav1.Condition{{Type: names.Allocated, Status: metav1.ConditionTrue}}
-	}))
-	if len(f.addresses) != 1 {
-		t.Error("the condition Allocated does not count")
-	}
-}
-
-func TestAdvertisementSelects(t *testing.T) {
-	selector := func(k, v string) []metav1.LabelSelector {
-		return []metav1.LabelSelector{{MatchLabels: map[string]string{k: v}}}
-	}
 	for _, tt := range []struct {
-		name  string
-		spec  v1beta1.L2AdvertisementSpec
-		nodes []string // nil: not advertised
+		name   string
+		change func(*corev1.Service)
+		ours   bool
 	}{
-		{"neither list: all pools", v1beta1.L2AdvertisementSpec{}, []string{"n1", "n2"}},
-		{"another pool", v1beta1.L2AdvertisementSpec{IPAddressPools: []string{"other"}}, nil},
-		{"pool by label", v1beta1.L2AdvertisementSpec{IPAddressPoolSelectors: selector("kind", "public")}, []string{"n1", "n2"}},
-		{"pool by other label", v1beta1.L2AdvertisementSpec{IPAddressPoolSelectors: selector("kind", "private")}, nil},
-		{"nodes", v1beta1.L2AdvertisementSpec{NodeSelectors: selector("rack", "b")}, []string{"n2"}},
-		{"services", v1beta1.L2AdvertisementSpec{ServiceSelectors: selector("app", "web")}, []string{"n1", "n2"}},
-		{"other services", v1beta1.L2AdvertisementSpec{ServiceSelectors: selector("app", "db")}, nil},
+		{"of a pool", nil, true},
+		{"of nobody", func(s *corev1.Service) { s.Annotations = nil }, false},
+		{"internal", func(s *corev1.Service) { s.Spec.Type = corev1.ServiceTypeClusterIP }, false},
+		{"without an address", func(s *corev1.Service) { s.Status.LoadBalancer.Ingress = nil }, false},
+		{"allocated, by the condition", func(s *corev1.Service) {
+			s.Annotations = nil
+			s.Status.Conditions = []metav1.Condition{{Type: names.Allocated, Status: metav1.ConditionTrue}}
+		}, true},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			f := newFixture(t)
-			f.setAdvertisement(advertise("adv", tt.spec))
-			f.setService(lb("a", func(s *corev1.Service) { s.Labels = map[string]string{"app": "web"} }))
-			var nodes []string
-			for _, a := range f.addresses[vip].Advertisements {
-				for n := range a.Nodes {
-					nodes = append(nodes, n)
-				}
-			}
-			slices.Sort(nodes)
-			if !slices.Equal(nodes, tt.nodes) {
-				t.Errorf("announced from %v, want %v", nodes, tt.nodes)
-			}
-		})
+		if _, ours := newService(lb(tt.change)); ours != tt.ours {
+			t.Errorf("%s: ours %v", tt.name, ours)
+		}
 	}
 }
 
-// Services that share an address are one Address (property 6 of the election).
-func TestSharedAddress(t *testing.T) {
-	f := newFixture(t)
-	f.setAdvertisement(advertise("adv", v1beta1.L2AdvertisementSpec{}))
-	local := func(s *corev1.Service) { s.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal }
-	f.setSlice(slice("a", "a-1", "n1", "n2"))
-	f.setSlice(slice("b", "b-1", "n2"))
-	f.setService(lb("a", local))
-	f.setService(lb("b", local))
-	if a := f.addresses[vip]; len(f.addresses) != 1 || len(a.Local) != 1 || !a.Local["n2"] || len(a.Advertisements) != 1 {
-		t.Errorf("%+v", a)
+// Whatever changes is told once, with the addresses that it is about.
+func TestChangesOfAService(t *testing.T) {
+	var heard changes
+	w := New("sys", false, &heard)
+	for _, step := range []struct {
+		name string
+		do   func()
+		want []Change
+	}{
+		{"appears", func() { w.setService(name, summaryOf(t, lb(nil))) }, []Change{{Service: name, Addresses: []netip.Addr{vip}}}},
+		{"stays", func() { w.setService(name, summaryOf(t, lb(nil))) }, nil},
+		{"is reported on", func() {
+			w.setService(name, summaryOf(t, lb(func(s *corev1.Service) {
+				s.Status.Conditions = []metav1.Condition{{Type: names.Announced, Status: metav1.ConditionTrue}}
+			})))
+		}, []Change{{Service: name, Addresses: []netip.Addr{vip}, Reported: true}}},
+		{"moves", func() {
+			w.setService(name, summaryOf(t, lb(func(s *corev1.Service) { s.Status.LoadBalancer.Ingress[0].IP = other.String() })))
+		}, []Change{{Service: name, Addresses: []netip.Addr{vip, other}}}},
+		{"has endpoints", func() {
+			w.setSlice(types.NamespacedName{Name: "a-1"}, endpoints{name, []string{"n1"}})
+		}, []Change{{Service: name, Addresses: []netip.Addr{other}}}},
+		{"has the same endpoints", func() { w.setSlice(types.NamespacedName{Name: "a-1"}, endpoints{name, []string{"n1"}}) }, nil},
+		{"has none", func() { w.removeSlice(types.NamespacedName{Name: "a-1"}) }, []Change{{Service: name, Addresses: []netip.Addr{other}}}},
+		{"vanishes", func() { w.removeService(name) }, []Change{{Service: name, Addresses: []netip.Addr{other}}}},
+		{"vanishes again", func() { w.removeService(name) }, nil},
+	} {
+		step.do()
+		if got := heard.take(); !slices.EqualFunc(got, step.want, sameChange) {
+			t.Errorf("%s: told %+v, want %+v", step.name, got, step.want)
+		}
 	}
-	f.deleteService(types.NamespacedName{Namespace: "ns", Name: "b"})
-	if a := f.addresses[vip]; len(a.Local) != 2 {
-		t.Errorf("after one left: %+v", a)
+	w.View(func(s *State) {
+		if len(s.users)+len(s.served)+len(s.slices) > 0 {
+			t.Errorf("left behind: %v %v %v", s.users, s.served, s.slices)
+		}
+	})
+}
+
+func sameChange(a, b Change) bool {
+	return a.Service == b.Service && a.Node == b.Node && a.Reported == b.Reported && a.Selection == b.Selection && slices.Equal(a.Addresses, b.Addresses)
+}
+
+func TestChangesOfNodesAndPools(t *testing.T) {
+	var heard changes
+	w := New("sys", false, &heard)
+	pool := func(blocks ...v1beta1.AddressBlock) *Pool {
+		return newPool(&v1beta1.IPAddressPool{Spec: v1beta1.IPAddressPoolSpec{Addresses: blocks}})
+	}
+	for _, step := range []struct {
+		name string
+		do   func()
+		want []Change
+	}{
+		{"node appears", func() { w.setNode("n1", &Node{}) }, []Change{{Node: "n1", Selection: true}}},
+		{"node stays", func() { w.setNode("n1", &Node{}) }, nil},
+		{"node is not ready", func() { w.setNode("n1", &Node{Reason: reason.NodeNotReady}) }, []Change{{Node: "n1"}}},
+		{"node is labelled", func() {
+			w.setNode("n1", &Node{Labels: map[string]string{"a": "b"}, Reason: reason.NodeNotReady})
+		}, []Change{{Node: "n1", Selection: true}}},
+		{"node vanishes", func() { w.setNode("n1", nil) }, []Change{{Node: "n1", Selection: true}}},
+		{"pool appears", func() { w.setPool("p", pool("192.0.2.0/24")) }, []Change{{Selection: true}}},
+		{"pool's status is written", func() { w.setPool("p", pool("192.0.2.0/24")) }, nil},
+		{"pool grows", func() { w.setPool("p", pool("192.0.2.0/24", "2001:db8::/64")) }, []Change{{Selection: true}}},
+		{"advertisement appears", func() { w.setL2Advertisement("adv", &v1beta1.L2AdvertisementSpec{}) }, []Change{{Selection: true}}},
+		{"advertisement stays", func() { w.setL2Advertisement("adv", &v1beta1.L2AdvertisementSpec{}) }, nil},
+		{"advertisement vanishes", func() { w.setL2Advertisement("adv", nil) }, []Change{{Selection: true}}},
+	} {
+		step.do()
+		if got := heard.take(); !slices.EqualFunc(got, step.want, sameChange) {
+			t.Errorf("%s: told %+v, want %+v", step.name, got, step.want)
+		}
 	}
 }
 
-func TestSliceTrimming(t *testing.T) {
-	yes, no := true, false
-	s := slice("a", "a-1", "n1", "n1", "n2", "n3", "n4")
-	s.Endpoints[2].Conditions = discoveryv1.EndpointConditions{Ready: &no}
-	s.Endpoints[3].Conditions = discoveryv1.EndpointConditions{Ready: &no, Serving: &yes, Terminating: &yes}
-	s.Endpoints[4].Conditions = discoveryv1.EndpointConditions{Ready: &no, Serving: &no, Terminating: &yes}
-	o, err := trimSlice(s)
+// Services that share an address are its users together, in order.
+func TestUsers(t *testing.T) {
+	w := New("sys", false)
+	b := types.NamespacedName{Namespace: "ns", Name: "b"}
+	w.setService(b, summaryOf(t, lb(nil)))
+	w.setService(name, summaryOf(t, lb(nil)))
+	w.setService(b, summaryOf(t, lb(nil)))
+	users := func() (out []types.NamespacedName) {
+		w.View(func(s *State) { out = s.Users(vip) })
+		return out
+	}
+	both := users()
+	w.removeService(name)
+	if !slices.Equal(both, []types.NamespacedName{name, b}) || !slices.Equal(users(), []types.NamespacedName{b}) {
+		t.Errorf("users %v, then %v", both, users())
+	}
+}
+
+// A mirror keeps what a list has, however it comes, and forgets the rest.
+func TestMirror(t *testing.T) {
+	have := map[types.NamespacedName]*Service{}
+	m := &mirror[*corev1.Service, *Service]{
+		kind: kind[*corev1.Service, *Service]{
+			summarize: newService,
+			set:       func(n types.NamespacedName, s *Service) { have[n] = s },
+			remove:    func(n types.NamespacedName) { delete(have, n) },
+			known:     func() iter.Seq[types.NamespacedName] { return maps.Keys(have) },
+		},
+		synced: make(chan struct{}),
+	}
+	named := func(name string) *corev1.Service { return lb(func(s *corev1.Service) { s.Name = name }) }
+	has := func(when string, want ...string) {
+		t.Helper()
+		var got []string
+		for n := range have {
+			got = append(got, n.Name)
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: has %v, want %v", when, got, want)
+		}
+	}
+	streamed, err := m.Transformer()(named("b"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var nodes []string
-	for _, e := range o.(*discoveryv1.EndpointSlice).Endpoints {
-		nodes = append(nodes, *e.NodeName)
+	if err := m.Replace([]any{named("a"), streamed}, "1"); err != nil {
+		t.Fatal(err)
 	}
-	if !slices.Equal(nodes, []string{"n1", "n3"}) {
-		t.Errorf("%v may serve", nodes)
+	<-m.synced
+	has("listed", "a", "b")
+	for _, do := range []struct {
+		when string
+		err  error
+		want []string
+	}{
+		{"added", m.Add(named("c")), []string{"a", "b", "c"}},
+		{"lost its address", m.Update(lb(func(s *corev1.Service) { s.Status.LoadBalancer.Ingress = nil })), []string{"b", "c"}},
+	} {
+		if do.err != nil {
+			t.Errorf("%s: %v", do.when, do.err)
+		}
+	}
+	has("watched", "b", "c")
+	if err := m.Delete(named("c")); err != nil {
+		t.Fatal(err)
+	}
+	has("deleted", "b")
+	if err := m.Replace([]any{named("d")}, "2"); err != nil {
+		t.Fatal(err)
+	}
+	has("listed again", "d")
+}
+
+func TestEndpointsThatServe(t *testing.T) {
+	yes, no := true, false
+	s := &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Labels: map[string]string{discoveryv1.LabelServiceName: "a"}}}
+	for node, c := range map[string]discoveryv1.EndpointConditions{
+		"n1": {}, "n2": {Ready: &no}, "n3": {Ready: &no, Serving: &yes, Terminating: &yes}, "n4": {Ready: &no, Serving: &no, Terminating: &yes}, "n5": {Ready: &yes},
+	} {
+		s.Endpoints = append(s.Endpoints, discoveryv1.Endpoint{NodeName: &node, Conditions: c}, discoveryv1.Endpoint{NodeName: &node, Conditions: c})
+	}
+	e, ok := newEndpoints(s)
+	if !ok || e.service != name || !slices.Equal(e.nodes, []string{"n1", "n3", "n5"}) {
+		t.Errorf("%+v may serve", e)
+	}
+	s.Labels = nil
+	if _, ok := newEndpoints(s); ok {
+		t.Error("a slice of no Service is kept")
 	}
 }
 
@@ -218,7 +260,7 @@ func TestNodeReason(t *testing.T) {
 			n.Status.Conditions = append(n.Status.Conditions, corev1.NodeCondition{Type: corev1.NodeNetworkUnavailable, Status: corev1.ConditionTrue})
 		}, false, reason.NetworkUnavailable},
 	} {
-		n := node("n", nil)
+		n := &corev1.Node{Status: corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}}}
 		tt.change(n)
 		if got := nodeReason(n, tt.ignore); got != tt.want {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
@@ -231,8 +273,42 @@ func TestPoolContains(t *testing.T) {
 	for ip, want := range map[string]bool{
 		"192.0.2.127": true, "192.0.2.128": false, "192.0.2.201": true, "192.0.2.202": false, "2001:db8::3": true, "2001:db8::4": false,
 	} {
-		if p.contains(netip.MustParseAddr(ip)) != want {
+		if p.Contains(netip.MustParseAddr(ip)) != want {
 			t.Errorf("contains %s: %v", ip, !want)
+		}
+	}
+}
+
+func TestChoice(t *testing.T) {
+	labelled := func(k, v string) Selectors {
+		return NewSelectors([]metav1.LabelSelector{{MatchLabels: map[string]string{k: v}}})
+	}
+	pools := map[string]*Pool{
+		"default": {Labels: map[string]string{"kind": "public"}, blocks: []block{{vip, vip}}},
+		"second":  {blocks: []block{{other, other}}},
+	}
+	for _, tt := range []struct {
+		name   string
+		choice Choice
+		from   []string
+		want   bool
+	}{
+		{"neither list: all pools", Choice{}, []string{"default"}, true},
+		{"the pool by name", Choice{Pools: []string{"default"}}, []string{"default"}, true},
+		{"another pool", Choice{Pools: []string{"second"}}, []string{"default"}, false},
+		{"the pool by label", Choice{PoolSelectors: labelled("kind", "public")}, []string{"default"}, true},
+		{"another label", Choice{PoolSelectors: labelled("kind", "private")}, []string{"default"}, false},
+		{"a Service's label", Choice{Services: labelled("app", "web")}, []string{"default"}, true},
+		{"another Service's label", Choice{Services: labelled("app", "db")}, []string{"default"}, false},
+		{"of two pools, that of the address", Choice{Pools: []string{"default"}}, []string{"second", "default"}, true},
+		{"of two pools, that of the other address", Choice{Pools: []string{"second"}}, []string{"second", "default"}, false},
+		{"a pool that is gone, by name", Choice{Pools: []string{"gone"}}, []string{"gone"}, true},
+		{"no pool is known", Choice{Pools: []string{"default"}}, nil, false},
+		{"no pool is known, all are chosen", Choice{}, nil, true},
+	} {
+		s := &Service{Addresses: []netip.Addr{vip}, Pools: tt.from, Labels: map[string]string{"app": "web"}}
+		if got := tt.choice.Covers(&State{Pools: pools}, s, vip); got != tt.want {
+			t.Errorf("%s: covers %v", tt.name, got)
 		}
 	}
 }

@@ -1,0 +1,62 @@
+// Package kube is the speaker's way to the API server: a client for each group
+// of kinds that it reads or writes. They know no other kinds, speak protobuf
+// where the server does, and are not throttled.
+package kube
+
+import (
+	"fmt"
+	"net/http"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+
+	"github.com/porchlight-lb/porchlight/api/v1beta1"
+)
+
+// Clients of the API server, by group.
+type Clients struct {
+	Core, Discovery, Porchlight rest.Interface
+}
+
+// Scheme knows the kinds that the speaker reads and writes. All of Kubernetes
+// would be two megabytes on every node.
+func Scheme() *runtime.Scheme {
+	s := runtime.NewScheme()
+	s.AddKnownTypes(corev1.SchemeGroupVersion,
+		&corev1.Service{}, &corev1.ServiceList{}, &corev1.Node{}, &corev1.NodeList{},
+		&corev1.Pod{}, &corev1.PodList{}, &corev1.Secret{}, &corev1.SecretList{})
+	s.AddKnownTypes(discoveryv1.SchemeGroupVersion, &discoveryv1.EndpointSlice{}, &discoveryv1.EndpointSliceList{})
+	for _, gv := range []schema.GroupVersion{corev1.SchemeGroupVersion, discoveryv1.SchemeGroupVersion} {
+		metav1.AddToGroupVersion(s, gv)
+	}
+	utilruntime.Must(v1beta1.AddToScheme(s))
+	return s
+}
+
+// New makes the clients.
+func New(config *rest.Config, transport *http.Client, scheme *runtime.Scheme) (*Clients, error) {
+	codecs := serializer.NewCodecFactory(scheme)
+	var c Clients
+	for _, g := range []struct {
+		client *rest.Interface
+		kind   schema.GroupVersionKind
+	}{
+		{&c.Core, corev1.SchemeGroupVersion.WithKind("Service")},
+		{&c.Discovery, discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice")},
+		{&c.Porchlight, v1beta1.GroupVersion.WithKind("L2Advertisement")},
+	} {
+		client, err := apiutil.RESTClientForGVK(g.kind, false, false, config, codecs, transport)
+		if err != nil {
+			return nil, fmt.Errorf("making the client of API %s: %w", g.kind.GroupVersion(), err)
+		}
+		*g.client = client
+	}
+	return &c, nil
+}
