@@ -1,6 +1,7 @@
 package allocator
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 
@@ -18,6 +19,7 @@ func (a *Allocator) hold(s *service, p *pool, addr netip.Addr) {
 	i, _ := slices.BinarySearchFunc(t, s, compareAge)
 	p.tenants[addr] = slices.Insert(t, i, s)
 	s.held = append(s.held, holding{addr, p})
+	slices.SortFunc(s.held, func(x, y holding) int { return cmp.Compare(s.place(x.addr), s.place(y.addr)) })
 	if s.SharingKey != "" {
 		if i, found := slices.BinarySearchFunc(a.shared[s.SharingKey], addr, netip.Addr.Compare); !found {
 			a.shared[s.SharingKey] = slices.Insert(a.shared[s.SharingKey], i, addr)

@@ -91,7 +91,7 @@ func (o *oracle) setPool(name string, p *Pool) {
 	maps.DeleteFunc(now[name], func(a netip.Addr, _ int) bool { return !slices.Contains(gives(*p), a) })
 	o.working = now
 	for _, s := range o.byAge() {
-		o.keep(s, street[s.Key])
+		o.keep(s, inOrder(s, street[s.Key]))
 	}
 	o.settle()
 }
@@ -161,7 +161,7 @@ func (o *oracle) tenants(a netip.Addr) []Service {
 }
 
 func (o *oracle) drop(k Key) []netip.Addr {
-	had := o.held[k]
+	had := inOrder(o.services[k], o.held[k])
 	delete(o.held, k)
 	for _, a := range had {
 		if p, ok := o.poolOf(a); ok && len(o.tenants(a)) == 0 {
@@ -212,6 +212,19 @@ func (o *oracle) at(s Service, a netip.Addr) reason.Reason {
 		}
 	}
 	return ""
+}
+
+// inOrder is the addresses as the status of s lists them.
+func inOrder(s Service, addrs []netip.Addr) []netip.Addr {
+	var ordered []netip.Addr
+	for _, f := range s.Families {
+		for _, a := range slices.Concat(s.Addresses, addrs) {
+			if FamilyOf(a) == f && slices.Contains(addrs, a) && !slices.Contains(ordered, a) {
+				ordered = append(ordered, a)
+			}
+		}
+	}
+	return ordered
 }
 
 func count(addrs []netip.Addr, f Family) (n int) {

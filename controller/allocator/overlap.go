@@ -28,6 +28,9 @@ func (a *Allocator) poolOf(addr netip.Addr) *pool {
 	return a.blocks[i].pool
 }
 
+// Has says whether a pool in use could give the address.
+func (a *Allocator) Has(addr netip.Addr) bool { return a.poolOf(addr) != nil }
+
 // poolAround is a pool whose addresses include this one but for what it leaves
 // out.
 func (a *Allocator) poolAround(addr netip.Addr) *pool {

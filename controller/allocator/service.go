@@ -121,7 +121,7 @@ type holding struct {
 type service struct {
 	Service
 	created int64
-	held    []holding
+	held    []holding // in the order of place
 	// flaw is why the request cannot be served whatever the pools are.
 	flaw *refusal
 	// unmet is why the Service does not have what it must have, and lacks why
@@ -181,6 +181,12 @@ func (s *service) holdsIn(f Family) bool {
 	return slices.ContainsFunc(s.held, func(h holding) bool { return FamilyOf(h.addr) == f })
 }
 
+// place orders the addresses of the Service: by its families, and by its
+// request within one.
+func (s *service) place(a netip.Addr) int {
+	return slices.Index(s.Families, FamilyOf(a))*(len(s.Addresses)+1) + slices.Index(s.Addresses, a) + 1
+}
+
 func (s *service) holds(a netip.Addr) bool {
 	return slices.ContainsFunc(s.held, func(h holding) bool { return h.addr == a })
 }
@@ -212,10 +218,6 @@ func (d Decision) equal(o Decision) bool {
 }
 
 func (s *service) decision() Decision {
-	order := func(h holding) int {
-		return slices.Index(s.Families, FamilyOf(h.addr))*(len(s.Addresses)+1) + slices.Index(s.Addresses, h.addr) + 1
-	}
-	slices.SortFunc(s.held, func(a, b holding) int { return cmp.Compare(order(a), order(b)) })
 	d := Decision{Service: s.Key, Reason: reason.Allocated}
 	var parts []string
 	for i, h := range s.held {

@@ -7,7 +7,8 @@ package reason
 // conditions of the Kubernetes API require.
 type Reason string
 
-// Reasons of the Service condition Allocated.
+// Reasons of the Service condition Allocated. NoPool is also that the labels of
+// the Service match no serviceSelector of the pools that admit its namespace.
 const (
 	Allocated            Reason = "Allocated"
 	NoPool               Reason = "NoPool"

@@ -23,6 +23,9 @@ const (
 	mostNews   = 20_000
 )
 
+// longestNote is the most bytes that the API takes in an event.
+const longestNote = 1024
+
 type newsItem struct {
 	uid     types.UID
 	reason  reason.Reason

@@ -1,6 +1,8 @@
 package assign
 
 import (
+	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/porchlight-lb/porchlight/api/v1beta1"
@@ -16,6 +18,8 @@ type account struct {
 	seen seen
 	ours bool
 	wish wish
+	// before is what was seen when a write became due; nil where none is.
+	before *seen
 }
 
 // poolAccount is what the owner knows of a pool, beside its spec.
@@ -39,6 +43,7 @@ type owner struct {
 	// want and forget are the writer's; tell takes events; now is the time.
 	want   func(allocator.Key, job)
 	forget func(allocator.Key)
+	tell   func(allocator.Key, newsItem)
 	now    func() time.Time
 }
 
@@ -116,10 +121,20 @@ func (o *owner) account(svc *corev1.Service) bool {
 	case a.ours && !ours:
 		o.core.DeleteService(k)
 		o.count(a.wish, wish{})
-		a.wish = wish{}
 	}
-	a.seen, a.ours = s, ours
+	if a.seen, a.ours = s, ours; !ours {
+		a.wish = wish{foreign: !o.gave(s.addresses)}
+	}
 	return ours
+}
+
+// gave says whether some of the addresses are from our pools. A Service that
+// has one of another class by now may already have what that one gave.
+func (o *owner) gave(addresses []string) bool {
+	return slices.ContainsFunc(addresses, func(text string) bool {
+		addr, err := netip.ParseAddr(text)
+		return err == nil && o.core.Has(addr.Unmap())
+	})
 }
 
 // dismiss forgets a Service that is gone, or none of our business.
@@ -150,7 +165,15 @@ func (o *owner) reconcile(k allocator.Key) {
 	case a == nil || a.ours && a.wish.reason == "":
 	case a.wish.fulfilled(a.seen):
 		o.forget(k)
+		if a.before != nil && a.wish.isNews(*a.before) {
+			o.tell(k, a.wish.news(*a.before))
+		}
+		a.before = nil
 	default:
+		if a.before == nil {
+			was := a.seen
+			a.before = &was
+		}
 		o.want(k, job{wish: a.wish, seen: a.seen, since: o.now()})
 	}
 }

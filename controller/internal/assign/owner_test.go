@@ -1,6 +1,7 @@
 package assign
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -16,10 +17,14 @@ import (
 type desk struct {
 	*owner
 	wanted map[allocator.Key]job
+	told   []string
 }
 
 func newDesk(class Class) *desk {
-	d := &desk{newOwner(class), map[allocator.Key]job{}}
+	d := &desk{owner: newOwner(class), wanted: map[allocator.Key]job{}}
+	d.tell = func(k allocator.Key, n newsItem) {
+		d.told = append(d.told, k.String()+" "+string(n.reason)+": "+n.message)
+	}
 	d.want = func(k allocator.Key, j job) { d.wanted[k] = j }
 	d.forget = func(k allocator.Key) { delete(d.wanted, k) }
 	d.now = func() time.Time { return time.Unix(1000, 0) }
@@ -141,6 +146,59 @@ func TestNotOursAnyMore(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Whoever serves the Service now may have written its status already.
+func TestAddressesOfAnotherClassStay(t *testing.T) {
+	held := marked(balancer("a", "10.0.0.1"), reason.Allocated, "10.0.0.1 from pool p", "p")
+	d := started(Class{Name: "mine"}, held)
+	theirs := marked(balancer("a", "192.0.2.1"), reason.Allocated, "10.0.0.1 from pool p", "p")
+	class := "other"
+	theirs.Spec.LoadBalancerClass = &class
+	d.setService(theirs)
+	if j := d.wanted[keyOf(theirs)]; !j.wish.foreign {
+		t.Errorf("wanted %+v; the ingress is not ours", j.wish)
+	}
+	ours := theirs.DeepCopy()
+	ours.Status.LoadBalancer = held.Status.LoadBalancer
+	d.setService(ours)
+	if j, ok := d.wanted[keyOf(ours)]; !ok || j.wish.foreign {
+		t.Errorf("wanted %+v; the ingress is ours", j.wish)
+	}
+}
+
+// Events say what changed, once it is written, and nothing else.
+func TestEvents(t *testing.T) {
+	d := started(Class{}, balancer("a"))
+	step := func(svc *corev1.Service, want ...string) {
+		t.Helper()
+		d.setService(svc)
+		if !slices.Equal(d.told, want) {
+			t.Errorf("told %q, want %q", d.told, want)
+		}
+		d.told = nil
+	}
+	step(balancer("a")) // not written yet
+	first := marked(balancer("a", "10.0.0.1"), reason.Allocated, "10.0.0.1 from pool p", "p")
+	step(first, "x/a Allocated: 10.0.0.1 from pool p")
+	step(first)
+	// Somebody else's write is put right, and that is no change.
+	step(marked(balancer("a", "10.9.9.9"), reason.Allocated, "10.0.0.1 from pool p", "p"))
+	step(first)
+	// The pool moves.
+	d.setPool(somePool("10.0.0.7-10.0.0.7"))
+	d.want1(t, "a", "10.0.0.7", reason.Allocated)
+	step(marked(balancer("a", "10.0.0.7"), reason.Allocated, "10.0.0.7 from pool p", "p"),
+		"x/a Allocated: 10.0.0.7 from pool p; before it was 10.0.0.1")
+	d.removePool(somePool())
+	d.want1(t, "a", "", reason.NoPool)
+	step(marked(balancer("a"), reason.NoPool, "there is no pool", ""), "x/a NoPool: there is no pool")
+	// A new leader has nothing to say.
+	d = started(Class{}, first)
+	step(first)
+	// What a former leader, or another program, recorded is illegal by now.
+	d = started(Class{}, balancer("a", "192.0.2.1"))
+	step(first, "x/a Allocated: 10.0.0.1 from pool p; before it was 192.0.2.1")
 }
 
 // A list after a broken watch says what went away meanwhile.

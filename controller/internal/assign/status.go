@@ -52,13 +52,14 @@ func look(svc *corev1.Service) seen {
 // marked says whether the Service bears something of ours.
 func (s seen) marked() bool { return s.pools != "" || s.condition != nil || s.announced }
 
-// wish is what a Service's status shall be; the zero wish is that nothing of
-// ours is there.
+// wish is what a Service's status shall be; without a reason, it is that nothing
+// of ours is there.
 type wish struct {
 	addresses []string
 	pools     string
 	reason    reason.Reason
 	message   string
+	foreign   bool // the addresses that it has are not ours to take
 }
 
 func wishOf(d allocator.Decision) wish {
@@ -70,7 +71,8 @@ func wishOf(d allocator.Decision) wish {
 }
 
 func (w wish) equal(o wish) bool {
-	return slices.Equal(w.addresses, o.addresses) && w.pools == o.pools && w.reason == o.reason && w.message == o.message
+	return slices.Equal(w.addresses, o.addresses) && w.pools == o.pools && w.reason == o.reason && w.message == o.message &&
+		w.foreign == o.foreign
 }
 
 func (w wish) status() metav1.ConditionStatus {
@@ -88,8 +90,27 @@ func (w wish) fulfilled(s seen) bool {
 	if len(w.addresses) == 0 && s.announced {
 		return false
 	}
-	return !s.foreign && slices.Equal(w.addresses, s.addresses) && w.pools == s.pools && s.condition != nil &&
-		s.condition.Status == w.status() && s.condition.Reason == string(w.reason) && s.condition.Message == w.message
+	return !s.foreign && slices.Equal(w.addresses, s.addresses) && w.pools == s.pools && w.saidBy(s.condition)
+}
+
+// saidBy says whether the condition is the one we wish.
+func (w wish) saidBy(c *metav1.Condition) bool {
+	return c != nil && c.Status == w.status() && c.Reason == string(w.reason) && c.Message == w.message
+}
+
+// isNews says whether somebody who knows what was seen before is to be told of
+// the wish.
+func (w wish) isNews(before seen) bool { return w.reason != "" && !w.saidBy(before.condition) }
+
+// news is the event on a wish that was fulfilled.
+func (w wish) news(before seen) newsItem {
+	item := newsItem{before.uid, w.reason, w.message}
+	if len(w.addresses) > 0 && len(before.addresses) > 0 && !slices.Equal(w.addresses, before.addresses) {
+		if longer := fmt.Sprintf("%s; before it was %s", w.message, strings.Join(before.addresses, ", ")); len(longer) <= longestNote {
+			item.message = longer
+		}
+	}
+	return item
 }
 
 // patch is the strategic merge patch that fulfils the wish, for the version of
@@ -112,7 +133,7 @@ func (w wish) patch(s seen, now time.Time) ([]byte, error) {
 		conditions = append(conditions, map[string]any{"type": names.Announced, "$patch": "delete"})
 	}
 	status := map[string]any{"conditions": conditions}
-	if s.balancer {
+	if s.balancer && !w.foreign {
 		var ingress []any // null where there is no address: the field goes
 		for _, a := range w.addresses {
 			ingress = append(ingress, map[string]any{"ip": a, "ipMode": corev1.LoadBalancerIPModeVIP})

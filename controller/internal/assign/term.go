@@ -53,14 +53,9 @@ func (t *Term) Run(ctx context.Context) error {
 
 	o, w := newOwner(t.Class), newWriter(t.Log)
 	n := newNews(t.Recorder, w.busy)
-	o.want, o.forget = w.want, w.forget
+	o.want, o.forget, o.tell = w.want, w.forget, n.tell
 	w.write = t.writeService
-	w.done = func(k allocator.Key, j job) {
-		latency.Observe(time.Since(j.since).Seconds())
-		if j.wish.reason != "" {
-			n.tell(k, newsItem{j.seen.uid, j.wish.reason, j.wish.message})
-		}
-	}
+	w.done = func(j job) { latency.Observe(time.Since(j.since).Seconds()) }
 
 	inbox := make(chan func(), 1024)
 	post := func(f func()) {
@@ -85,12 +80,12 @@ func (t *Term) Run(ctx context.Context) error {
 	parts.Go(func() { w.run(ctx) })
 	parts.Go(func() { n.run(ctx) })
 	parts.Go(func() { t.ensureGossipKey(ctx) })
-	t.own(ctx, o, w, inbox)
+	t.own(ctx, o, inbox)
 	return nil
 }
 
 // own is the goroutine that owns the core.
-func (t *Term) own(ctx context.Context, o *owner, w *writer, inbox <-chan func()) {
+func (t *Term) own(ctx context.Context, o *owner, inbox <-chan func()) {
 	start := time.Now()
 	states := make(chan map[string]poolWrite, 1)
 	var parts sync.WaitGroup
@@ -111,7 +106,6 @@ func (t *Term) own(ctx context.Context, o *owner, w *writer, inbox <-chan func()
 				t.reportPools(o, states)
 			}
 		case <-tick.C:
-			queueDepth.Set(float64(w.waiting()))
 			t.reportPools(o, states)
 		}
 	}

@@ -40,7 +40,7 @@ type writer struct {
 	// write sends a job; it returns the version that the Service then has.
 	write func(context.Context, allocator.Key, job) (string, error)
 	// done is told of every job that was fulfilled.
-	done func(allocator.Key, job)
+	done func(job)
 	log  *slog.Logger
 
 	queue workqueue.TypedRateLimitingInterface[allocator.Key]
@@ -65,6 +65,7 @@ func (w *writer) want(k allocator.Key, j job) {
 		j.since = old.since
 	}
 	w.jobs[k] = j
+	w.measure()
 	w.mu.Unlock()
 	if !waiting || old.seen.version != j.seen.version {
 		w.queue.Add(k)
@@ -81,16 +82,13 @@ func (w *writer) busy() bool {
 // forget drops what is wanted for the Service.
 func (w *writer) forget(k allocator.Key) {
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	delete(w.jobs, k)
-	w.mu.Unlock()
+	w.measure()
 }
 
-// waiting is the number of Services with a wish that is not fulfilled.
-func (w *writer) waiting() int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return len(w.jobs)
-}
+// measure is called with the lock held.
+func (w *writer) measure() { queueDepth.Set(float64(len(w.jobs))) }
 
 // run writes until ctx ends.
 func (w *writer) run(ctx context.Context) {
@@ -126,7 +124,7 @@ func (w *writer) next(ctx context.Context) bool {
 		writes.WithLabelValues("ok").Inc()
 		w.queue.Forget(k)
 		w.fulfilled(k, j, version)
-		w.done(k, j)
+		w.done(j)
 	case apierrors.IsNotFound(err):
 		// The watch will say so too.
 		writes.WithLabelValues("gone").Inc()
@@ -158,6 +156,7 @@ func (w *writer) fulfilled(k allocator.Key, j job, version string) {
 		}
 	} else {
 		delete(w.jobs, k)
+		w.measure()
 	}
 	w.mu.Unlock()
 	if again {

@@ -33,7 +33,7 @@ func play(t *testing.T) *scene {
 			return "", ctx.Err()
 		}
 	}
-	s.done = func(_ allocator.Key, j job) { s.ok <- j }
+	s.done = func(j job) { s.ok <- j }
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() { defer close(ended); s.run(ctx) }()
@@ -62,7 +62,7 @@ func TestFailedWriteIsRepeated(t *testing.T) {
 	}
 	s.expect(t, "10.0.0.1", "1", nil)
 	<-s.ok
-	if n := s.waiting(); n != 0 {
+	if n := len(s.jobs); n != 0 {
 		t.Errorf("%d are waiting", n)
 	}
 }
