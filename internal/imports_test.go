@@ -31,6 +31,7 @@ var cores = []string{
 	module + "speaker/election",
 	module + "speaker/layer2",
 	module + "speaker/bfd",
+	module + "speaker/bgp",
 	module + "gateway/ir",
 	module + "gateway/ingest",
 	module + "gateway/xds",
@@ -58,10 +59,18 @@ var rules = []rule{
 	},
 	{
 		why:    "a core may use the types of an API where translating them is its work; the others speak in nouns of their own",
-		from:   []string{module + "controller/allocator", module + "speaker/election", module + "speaker/bfd", module + "gateway/ir"},
+		from:   []string{module + "controller/allocator", module + "speaker/election", module + "speaker/bfd", module + "speaker/bgp", module + "gateway/ir"},
 		ban:    []string{"k8s.io", "sigs.k8s.io", "github.com/envoyproxy"},
 		except: []string{"k8s.io/apimachinery/pkg/types"}, // the name of an object is a noun, whoever defines it
 		direct: true,
+	},
+	{
+		why:  "what GoBGP is used for is its codec: its server keeps every route that a peer sends, whatever a policy says, and a peer may send a million",
+		from: []string{module + "speaker"},
+		ban:  []string{"github.com/osrg/gobgp/v3"},
+		except: []string{
+			"github.com/osrg/gobgp/v3/pkg/packet/bgp", "github.com/osrg/gobgp/v3/internal",
+		},
 	},
 	{
 		why:  "the nouns stand at the bottom: what they import, everything imports",
