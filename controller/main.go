@@ -59,10 +59,14 @@ func run(ctx context.Context, options program.Options, class assign.Class, log *
 	if err != nil {
 		return fmt.Errorf("client for pools: %w", err)
 	}
+	host, err := os.Hostname()
+	if err != nil {
+		return fmt.Errorf("name of this replica: %w", err)
+	}
 	term := &assign.Term{
 		Kubernetes: client,
 		Pools:      pools,
-		Recorder:   mgr.GetEventRecorder("porchlight-controller"),
+		Instance:   host,
 		Namespace:  options.Namespace,
 		Class:      class,
 		Log:        log,

@@ -14,7 +14,7 @@
 //
 // +kubebuilder:rbac:groups="",resources=services;namespaces,verbs=list;watch
 // +kubebuilder:rbac:groups="",resources=services/status,verbs=patch
-// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create
 // +kubebuilder:rbac:groups=porchlight.dev,namespace=porchlight-system,resources=ipaddresspools,verbs=list;watch
 // +kubebuilder:rbac:groups=porchlight.dev,namespace=porchlight-system,resources=ipaddresspools/status,verbs=patch
 // +kubebuilder:rbac:groups="",namespace=porchlight-system,resources=secrets,verbs=create

@@ -2,14 +2,21 @@ package assign
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/porchlight-lb/porchlight/controller/allocator"
 	"github.com/porchlight-lb/porchlight/internal/reason"
 	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/tools/events"
 )
 
 // Events tell people what happened, and nobody waits for them: they go out one
@@ -20,7 +27,9 @@ import (
 const (
 	eventPause = 10 * time.Millisecond
 	busyPause  = 200 * time.Millisecond
-	mostNews   = 20_000
+	// failedPause is before an event is sent again.
+	failedPause = time.Second
+	mostNews    = 20_000
 )
 
 // longestNote is the most bytes that the API takes in an event.
@@ -32,19 +41,24 @@ type newsItem struct {
 	message string
 }
 
-// news is the events still to be recorded, in the order in which the Services
+// news is the events still to be sent, in the order in which the Services
 // first had something to tell.
 type news struct {
-	recorder events.EventRecorder
+	// send creates the event. The recorders of client-go do not serve: they take
+	// two events of one Service with one reason for the same, and drop what the
+	// second says.
+	send     func(context.Context, *eventsv1.Event) error
 	busy     func() bool
+	instance string // who tells: this replica
+	log      *slog.Logger
 
 	mu    sync.Mutex
 	order []allocator.Key
 	items map[allocator.Key]newsItem
 }
 
-func newNews(recorder events.EventRecorder, busy func() bool) *news {
-	return &news{recorder: recorder, busy: busy, items: map[allocator.Key]newsItem{}}
+func newNews(send func(context.Context, *eventsv1.Event) error, busy func() bool, instance string, log *slog.Logger) *news {
+	return &news{send: send, busy: busy, instance: instance, log: log, items: map[allocator.Key]newsItem{}}
 }
 
 func (n *news) tell(k allocator.Key, item newsItem) {
@@ -72,32 +86,73 @@ func (n *news) next() (allocator.Key, newsItem, bool) {
 	return k, item, true
 }
 
-// run records until ctx ends.
+// again puts back what could not be sent, unless there is something newer.
+func (n *news) again(k allocator.Key, item newsItem) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if _, newer := n.items[k]; !newer {
+		n.order = append([]allocator.Key{k}, n.order...)
+		n.items[k] = item
+	}
+}
+
+// run sends until ctx ends.
 func (n *news) run(ctx context.Context) {
 	tick := time.NewTicker(eventPause)
 	defer tick.Stop()
-	var last time.Time
+	var next time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case now := <-tick.C:
-			if n.busy() && now.Sub(last) < busyPause {
+			if now.Before(next) {
 				continue
 			}
-			if k, item, ok := n.next(); ok {
-				n.record(k, item)
-				last = now
+			k, item, ok := n.next()
+			if !ok {
+				continue
+			}
+			next = now
+			if n.busy() {
+				next = now.Add(busyPause)
+			}
+			if err := n.send(ctx, n.event(k, item, now)); ctx.Err() == nil && isTransient(err) {
+				n.log.Warn("telling of a Service", "service", k.String(), "error", err)
+				n.again(k, item)
+				next = now.Add(failedPause)
 			}
 		}
 	}
 }
 
-func (n *news) record(k allocator.Key, item newsItem) {
-	about := &corev1.ObjectReference{APIVersion: "v1", Kind: "Service", Namespace: k.Namespace, Name: k.Name, UID: item.uid}
+// isTransient says whether the same event may be taken later: not when the API
+// server refuses it, as it does in a namespace that is being deleted.
+func isTransient(err error) bool {
+	status := apierrors.APIStatus(nil)
+	if !errors.As(err, &status) {
+		return err != nil
+	}
+	code := status.Status().Code
+	return code == http.StatusTooManyRequests || code >= http.StatusInternalServerError
+}
+
+func (n *news) event(k allocator.Key, item newsItem, now time.Time) *eventsv1.Event {
 	kind := corev1.EventTypeWarning
 	if item.reason == reason.Allocated {
 		kind = corev1.EventTypeNormal
 	}
-	n.recorder.Eventf(about, nil, kind, string(item.reason), "Allocate", "%s", item.message)
+	return &eventsv1.Event{
+		ObjectMeta:          metav1.ObjectMeta{Namespace: k.Namespace, Name: fmt.Sprintf("%s.%x", k.Name, now.UnixNano())},
+		EventTime:           metav1.NewMicroTime(now),
+		ReportingController: fieldManager,
+		ReportingInstance:   n.instance,
+		Type:                kind,
+		Reason:              string(item.reason),
+		Action:              "Allocate",
+		Regarding: corev1.ObjectReference{
+			APIVersion: "v1", Kind: "Service", Namespace: k.Namespace, Name: k.Name, UID: item.uid,
+		},
+		Note: strings.ToValidUTF8(item.message[:min(len(item.message), longestNote)], ""),
+	}
 }

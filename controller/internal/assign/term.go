@@ -13,13 +13,13 @@ import (
 	"github.com/porchlight-lb/porchlight/controller/allocator"
 	"github.com/porchlight-lb/porchlight/internal/names"
 	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/events"
 )
 
 const (
@@ -36,10 +36,11 @@ type Term struct {
 	// ours.
 	Kubernetes kubernetes.Interface
 	Pools      rest.Interface
-	Recorder   events.EventRecorder
-	Namespace  string
-	Class      Class
-	Log        *slog.Logger
+	// Instance is the name of this replica, for events.
+	Instance  string
+	Namespace string
+	Class     Class
+	Log       *slog.Logger
 }
 
 // Run leads until ctx ends, and returns when all it started has ended.
@@ -52,7 +53,7 @@ func (t *Term) Run(ctx context.Context) error {
 	defer cancel()
 
 	o, w := newOwner(t.Class), newWriter(t.Log)
-	n := newNews(t.Recorder, w.busy)
+	n := newNews(t.sendEvent, w.busy, t.Instance, t.Log)
 	o.want, o.forget, o.tell = w.want, w.forget, n.tell
 	w.write = t.writeService
 	w.done = func(j job) { latency.Observe(time.Since(j.since).Seconds()) }
@@ -191,6 +192,13 @@ func (t *Term) writeService(ctx context.Context, k allocator.Key, j job) (string
 		return "", err
 	}
 	return svc.ResourceVersion, nil
+}
+
+func (t *Term) sendEvent(ctx context.Context, e *eventsv1.Event) error {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	_, err := t.Kubernetes.EventsV1().Events(e.Namespace).Create(ctx, e, metav1.CreateOptions{FieldManager: fieldManager})
+	return err
 }
 
 // ensureGossipKey makes the Secret with the speakers' gossip key where there
