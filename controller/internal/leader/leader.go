@@ -18,6 +18,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -44,6 +45,8 @@ const (
 	retryPeriod   = 150 * time.Millisecond
 	// requestTimeout leaves time for a second request before the deadline.
 	requestTimeout = 500 * time.Millisecond
+	// repeatPause is how long the elector's log does not repeat a message.
+	repeatPause = 30 * time.Second
 )
 
 // Election is a task that works while this replica holds the Lease.
@@ -90,13 +93,34 @@ func (e *Election) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("lease %s/%s: %w", e.Namespace, Lease, err)
 	}
+	return e.campaign(ctx, lock)
+}
+
+// campaign is Run with a lock.
+func (e *Election) campaign(ctx context.Context, lock resourcelock.Interface) error {
 	close(e.ready)
+	// The elector says several times a second that it cannot reach the API.
+	ctx = logr.NewContext(ctx, logr.FromSlogHandler(newSparse(e.Log.Handler(), repeatPause)))
 	for ctx.Err() == nil {
-		if err := e.stand(ctx, lock); err != nil {
+		if err := e.stand(ctx, exact{lock}); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// exact is a lock that shows every renewal. A standby takes the Lease once what
+// it reads has not changed for the duration, and client-go has it compare times
+// in whole seconds: a Lease of one second would be taken from a leader that
+// renews it all the time.
+type exact struct{ resourcelock.Interface }
+
+func (l exact) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []byte, error) {
+	record, _, err := l.Interface.Get(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	return record, fmt.Appendf(nil, "%s %d %d", record.HolderIdentity, record.LeaderTransitions, record.RenewTime.UnixNano()), nil
 }
 
 // stand waits for the Lease, works for one term, and gives the Lease back once
