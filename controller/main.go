@@ -24,7 +24,7 @@ import (
 
 func main() {
 	var options program.Options
-	var class assign.Class
+	var class names.Class
 	options.Bind(flag.CommandLine)
 	flag.StringVar(&class.Name, "lb-class", names.LoadBalancerClass, "spec.loadBalancerClass of the Services to serve")
 	flag.BoolVar(&class.Required, "require-class", false, "leave Services without a loadBalancerClass alone")
@@ -42,7 +42,7 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, options program.Options, class assign.Class, log *slog.Logger) error {
+func run(ctx context.Context, options program.Options, class names.Class, log *slog.Logger) error {
 	scheme := program.Scheme()
 	mgr, err := options.Manager(manager.Options{Scheme: scheme})
 	if err != nil {

@@ -19,6 +19,7 @@ import (
 
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
+	"github.com/porchlight-lb/porchlight/internal/names"
 	"github.com/porchlight-lb/porchlight/internal/program"
 	"github.com/porchlight-lb/porchlight/speaker/election"
 	"github.com/porchlight-lb/porchlight/speaker/internal/advertise"
@@ -39,6 +40,7 @@ type options struct {
 	refresh       time.Duration
 	drain         time.Duration
 	ignoreExclude bool
+	class         names.Class
 	proxyHealth   string
 }
 
@@ -51,6 +53,8 @@ func main() {
 	flag.DurationVar(&o.join, "join-timeout", 5*time.Second, "how long to look for other speakers before going on alone")
 	flag.DurationVar(&o.refresh, "announce-refresh", time.Minute, "time between announcements of an address that stays")
 	flag.DurationVar(&o.drain, "drain-timeout", 5*time.Second, "how long to wait at a stop until others took over")
+	flag.StringVar(&o.class.Name, "lb-class", names.LoadBalancerClass, "spec.loadBalancerClass of the Services to announce")
+	flag.BoolVar(&o.class.Required, "require-class", false, "leave Services without a loadBalancerClass alone")
 	flag.BoolVar(&o.ignoreExclude, "ignore-exclude-lb", false, "announce also from nodes labelled node.kubernetes.io/exclude-from-external-load-balancers")
 	flag.StringVar(&o.proxyHealth, "proxy-health-url", "http://127.0.0.1:10256/livez", "health of kube-proxy; a node whose proxy was healthy and is not any more yields; empty: not watched")
 	flag.Parse()
@@ -101,6 +105,7 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 	}
 	writer.Init()
 	objects := watch.New(o.Namespace, o.ignoreExclude, advertise.New(speaker.Post), writer)
+	objects.Class = o.class
 	writer.View = objects.View
 
 	speaker.Segment = lan

@@ -7,6 +7,22 @@ package names
 // by name.
 const LoadBalancerClass = "porchlight.dev/lb"
 
+// Class says which Services of type LoadBalancer an installation serves.
+type Class struct {
+	// Name is the spec.loadBalancerClass of those that are.
+	Name string
+	// Required: Services without a class are not.
+	Required bool
+}
+
+// Owns says whether a Service is served whose spec.loadBalancerClass is class.
+func (c Class) Owns(class *string) bool {
+	if class == nil {
+		return !c.Required
+	}
+	return *class == c.Name
+}
+
 // GatewayController is the spec.controllerName of GatewayClasses that are
 // ours.
 const GatewayController = "porchlight.dev/gateway"

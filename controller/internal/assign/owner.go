@@ -7,6 +7,7 @@ import (
 
 	"github.com/porchlight-lb/porchlight/api/v1beta1"
 	"github.com/porchlight-lb/porchlight/controller/allocator"
+	"github.com/porchlight-lb/porchlight/internal/names"
 	"github.com/porchlight-lb/porchlight/internal/reason"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -30,7 +31,7 @@ type poolAccount struct {
 
 // owner owns the core. All its methods are for one goroutine.
 type owner struct {
-	class    Class
+	class    names.Class
 	core     *allocator.Allocator
 	accounts map[allocator.Key]*account
 	pools    map[string]poolAccount
@@ -47,7 +48,7 @@ type owner struct {
 	now    func() time.Time
 }
 
-func newOwner(class Class) *owner {
+func newOwner(class names.Class) *owner {
 	return &owner{
 		class:    class,
 		core:     allocator.New(),
@@ -108,7 +109,7 @@ func (o *owner) removeService(svc *corev1.Service) {
 func (o *owner) account(svc *corev1.Service) bool {
 	k, s := keyOf(svc), look(svc)
 	a := o.accounts[k]
-	ours := o.class.owns(svc)
+	ours := owned(o.class, svc)
 	switch {
 	case !ours && !s.marked():
 		if a != nil {

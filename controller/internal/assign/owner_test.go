@@ -20,7 +20,7 @@ type desk struct {
 	told   []string
 }
 
-func newDesk(class Class) *desk {
+func newDesk(class names.Class) *desk {
 	d := &desk{owner: newOwner(class), wanted: map[allocator.Key]job{}}
 	d.tell = func(k allocator.Key, n newsItem) {
 		d.told = append(d.told, k.String()+" "+string(n.reason)+": "+n.message)
@@ -86,7 +86,7 @@ func TestNothingIsGivenBeforeAllIsKnown(t *testing.T) {
 		func(d *desk) { d.replaceNamespaces([]*corev1.Namespace{{ObjectMeta: metav1.ObjectMeta{Name: "x"}}}) },
 	}
 	for _, order := range [][]int{{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}} {
-		d := newDesk(Class{Name: names.LoadBalancerClass})
+		d := newDesk(names.Class{Name: names.LoadBalancerClass})
 		for i, n := range order {
 			if i == 2 && len(d.wanted) > 0 {
 				t.Errorf("order %v: wanted %v too early", order, d.wanted)
@@ -98,7 +98,7 @@ func TestNothingIsGivenBeforeAllIsKnown(t *testing.T) {
 	}
 }
 
-func started(class Class, services ...*corev1.Service) *desk {
+func started(class names.Class, services ...*corev1.Service) *desk {
 	d := newDesk(class)
 	d.replaceNamespaces(nil)
 	d.replacePools([]*v1beta1.IPAddressPool{somePool("10.0.0.1-10.0.0.1")})
@@ -108,7 +108,7 @@ func started(class Class, services ...*corev1.Service) *desk {
 
 func TestWhatIsRightIsNotWritten(t *testing.T) {
 	svc := marked(balancer("a", "10.0.0.1"), reason.Allocated, "10.0.0.1 from pool p", "p")
-	d := started(Class{}, svc)
+	d := started(names.Class{}, svc)
 	if len(d.wanted) > 0 {
 		t.Errorf("wanted %+v", d.wanted)
 	}
@@ -131,7 +131,7 @@ func TestNotOursAnyMore(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			held := marked(balancer("a", "10.0.0.1"), reason.Allocated, "10.0.0.1 from pool p", "p")
-			d := started(Class{Name: class}, held, balancer("b"))
+			d := started(names.Class{Name: class}, held, balancer("b"))
 			d.want1(t, "b", "", reason.PoolExhausted)
 			gone := held.DeepCopy()
 			change(gone)
@@ -151,7 +151,7 @@ func TestNotOursAnyMore(t *testing.T) {
 // Whoever serves the Service now may have written its status already.
 func TestAddressesOfAnotherClassStay(t *testing.T) {
 	held := marked(balancer("a", "10.0.0.1"), reason.Allocated, "10.0.0.1 from pool p", "p")
-	d := started(Class{Name: "mine"}, held)
+	d := started(names.Class{Name: "mine"}, held)
 	theirs := marked(balancer("a", "192.0.2.1"), reason.Allocated, "10.0.0.1 from pool p", "p")
 	class := "other"
 	theirs.Spec.LoadBalancerClass = &class
@@ -169,7 +169,7 @@ func TestAddressesOfAnotherClassStay(t *testing.T) {
 
 // Events say what changed, once it is written, and nothing else.
 func TestEvents(t *testing.T) {
-	d := started(Class{}, balancer("a"))
+	d := started(names.Class{}, balancer("a"))
 	step := func(svc *corev1.Service, want ...string) {
 		t.Helper()
 		d.setService(svc)
@@ -194,16 +194,16 @@ func TestEvents(t *testing.T) {
 	d.want1(t, "a", "", reason.NoPool)
 	step(marked(balancer("a"), reason.NoPool, "there is no pool", ""), "x/a NoPool: there is no pool")
 	// A new leader has nothing to say.
-	d = started(Class{}, first)
+	d = started(names.Class{}, first)
 	step(first)
 	// What a former leader, or another program, recorded is illegal by now.
-	d = started(Class{}, balancer("a", "192.0.2.1"))
+	d = started(names.Class{}, balancer("a", "192.0.2.1"))
 	step(first, "x/a Allocated: 10.0.0.1 from pool p; before it was 192.0.2.1")
 }
 
 // A list after a broken watch says what went away meanwhile.
 func TestLaterList(t *testing.T) {
-	d := started(Class{}, balancer("a"), balancer("b"))
+	d := started(names.Class{}, balancer("a"), balancer("b"))
 	d.want1(t, "b", "", reason.PoolExhausted)
 	d.replaceServices([]*corev1.Service{balancer("b")})
 	d.want1(t, "b", "10.0.0.1", reason.Allocated)
@@ -222,7 +222,7 @@ func TestWhichServicesAreOurs(t *testing.T) {
 	} {
 		svc := balancer("a")
 		svc.Spec.LoadBalancerClass = c.class
-		if got := (Class{"mine", c.required}).owns(svc); got != c.ours {
+		if got := owned(names.Class{Name: "mine", Required: c.required}, svc); got != c.ours {
 			t.Errorf("%+v: %t", c, got)
 		}
 	}

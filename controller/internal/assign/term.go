@@ -39,7 +39,7 @@ type Term struct {
 	// Instance is the name of this replica, for events.
 	Instance  string
 	Namespace string
-	Class     Class
+	Class     names.Class
 	Log       *slog.Logger
 }
 

@@ -13,22 +13,9 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 )
 
-// Class says which Services are ours.
-type Class struct {
-	// Name is the spec.loadBalancerClass of ours.
-	Name string
-	// Required: Services without a class are not ours.
-	Required bool
-}
-
-func (c Class) owns(svc *corev1.Service) bool {
-	if svc.Spec.Type != corev1.ServiceTypeLoadBalancer {
-		return false
-	}
-	if svc.Spec.LoadBalancerClass == nil {
-		return !c.Required
-	}
-	return *svc.Spec.LoadBalancerClass == c.Name
+// owned says whether the Service is one that the class has us serve.
+func owned(class names.Class, svc *corev1.Service) bool {
+	return svc.Spec.Type == corev1.ServiceTypeLoadBalancer && class.Owns(svc.Spec.LoadBalancerClass)
 }
 
 // service is what the core must know of a Service.

@@ -73,7 +73,7 @@ func (w *Watch) services(api rest.Interface) kind[*corev1.Service, *Service] {
 	return kind[*corev1.Service, *Service]{
 		client: api, resource: "services", object: &corev1.Service{},
 		fields:    fields.OneTermEqualSelector("spec.type", string(corev1.ServiceTypeLoadBalancer)).String(),
-		summarize: newService, set: w.setService, remove: w.removeService,
+		summarize: func(o *corev1.Service) (*Service, bool) { return newService(o, w.Class) }, set: w.setService, remove: w.removeService,
 		known: func() iter.Seq[types.NamespacedName] { return maps.Keys(w.state.Services) },
 	}
 }

@@ -50,7 +50,10 @@ func Digest(c metav1.Condition) uint64 {
 	return h.Sum64()
 }
 
-func newService(o *corev1.Service) (*Service, bool) {
+func newService(o *corev1.Service, class names.Class) (*Service, bool) {
+	if !class.Owns(o.Spec.LoadBalancerClass) {
+		return nil, false
+	}
 	ips := addresses(o)
 	if len(ips) == 0 {
 		return nil, false

@@ -21,6 +21,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/porchlight-lb/porchlight/api/v1beta1"
+	"github.com/porchlight-lb/porchlight/internal/names"
 	"github.com/porchlight-lb/porchlight/speaker/internal/kube"
 )
 
@@ -88,6 +89,9 @@ type Listener interface {
 
 // Watch keeps a State.
 type Watch struct {
+	// Class says which Services are ours. It is set before Start.
+	Class names.Class
+
 	namespace     string
 	ignoreExclude bool
 	listeners     []Listener

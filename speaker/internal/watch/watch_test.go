@@ -49,7 +49,7 @@ func lb(change func(*corev1.Service)) *corev1.Service {
 
 func summaryOf(t *testing.T, o *corev1.Service) *Service {
 	t.Helper()
-	s, ok := newService(o)
+	s, ok := newService(o, names.Class{})
 	if !ok {
 		t.Fatal("not ours")
 	}
@@ -65,13 +65,15 @@ func TestServicesThatAreNotOurs(t *testing.T) {
 		{"of a pool", nil, true},
 		{"of nobody", func(s *corev1.Service) { s.Annotations = nil }, false},
 		{"internal", func(s *corev1.Service) { s.Spec.Type = corev1.ServiceTypeClusterIP }, false},
+		{"of our class", func(s *corev1.Service) { s.Spec.LoadBalancerClass = new("mine") }, true},
+		{"of another installation", func(s *corev1.Service) { s.Spec.LoadBalancerClass = new("theirs") }, false},
 		{"without an address", func(s *corev1.Service) { s.Status.LoadBalancer.Ingress = nil }, false},
 		{"allocated, by the condition", func(s *corev1.Service) {
 			s.Annotations = nil
 			s.Status.Conditions = []metav1.Condition{{Type: names.Allocated, Status: metav1.ConditionTrue}}
 		}, true},
 	} {
-		if _, ours := newService(lb(tt.change)); ours != tt.ours {
+		if _, ours := newService(lb(tt.change), names.Class{Name: "mine"}); ours != tt.ours {
 			t.Errorf("%s: ours %v", tt.name, ours)
 		}
 	}
@@ -175,7 +177,7 @@ func TestMirror(t *testing.T) {
 	have := map[types.NamespacedName]*Service{}
 	m := &mirror[*corev1.Service, *Service]{
 		kind: kind[*corev1.Service, *Service]{
-			summarize: newService,
+			summarize: func(o *corev1.Service) (*Service, bool) { return newService(o, names.Class{}) },
 			set:       func(n types.NamespacedName, s *Service) { have[n] = s },
 			remove:    func(n types.NamespacedName) { delete(have, n) },
 			known:     func() iter.Seq[types.NamespacedName] { return maps.Keys(have) },
