@@ -1,8 +1,10 @@
-// Command porchlight is what a person types to look at an installation. As
-// kubectl-porchlight on the PATH it is `kubectl porchlight`, too.
+// Command porchlight is what a person types to look at an installation, and to
+// bring a configuration to it. As kubectl-porchlight on the PATH it is `kubectl
+// porchlight`, too.
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -20,15 +22,23 @@ func main() {
 	defer stop()
 	if err := root().ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "porchlight:", err)
-		os.Exit(1)
+		os.Exit(exitCode(err))
 	}
+}
+
+// exitCode is 2 for work that was done in part, and 1 for any other error.
+func exitCode(err error) int {
+	if _, ok := errors.AsType[notKeptError](err); ok {
+		return 2
+	}
+	return 1
 }
 
 func root() *cobra.Command {
 	var c cluster
 	cmd := &cobra.Command{
 		Use:           "porchlight",
-		Short:         "Look at a Porchlight installation",
+		Short:         "Look at a Porchlight installation, and bring a configuration to it",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
@@ -36,7 +46,7 @@ func root() *cobra.Command {
 	flags.StringVar(&c.kubeconfig, "kubeconfig", "", "kubeconfig file (default: $KUBECONFIG, then ~/.kube/config)")
 	flags.StringVar(&c.context, "context", "", "context of the kubeconfig")
 	flags.StringVarP(&c.namespace, "namespace", "n", "porchlight-system", "namespace of the installation")
-	cmd.AddCommand(versionCommand(), statusCommand(&c))
+	cmd.AddCommand(versionCommand(), statusCommand(&c), migrateCommand(&c))
 	return cmd
 }
 

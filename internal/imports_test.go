@@ -35,6 +35,7 @@ var cores = []string{
 	module + "gateway/ir",
 	module + "gateway/ingest",
 	module + "gateway/xds",
+	module + "cli/internal/migrate",
 }
 
 // nouns are the words that several programs share.

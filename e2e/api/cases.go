@@ -24,6 +24,10 @@ func ReadCases(path string) ([]Case, error) {
 	if err != nil {
 		return nil, err
 	}
+	return parseCases(path, content)
+}
+
+func parseCases(path string, content []byte) ([]Case, error) {
 	var cases []Case
 	for document := range strings.SplitSeq(string(content), "\n---\n") {
 		c := Case{Object: &unstructured.Unstructured{}}

@@ -5,17 +5,24 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 
+	"golang.org/x/tools/txtar"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
 const root = "../.."
 
+// definitions are compiled once: their rules take seconds.
+var definitions = sync.OnceValues(func() (Schemas, error) {
+	return Load(filepath.Join(root, "config/crd"), filepath.Join(root, "config/crd/gateway-api"))
+})
+
 func load(t *testing.T) Schemas {
 	t.Helper()
-	s, err := Load(filepath.Join(root, "config/crd"), filepath.Join(root, "config/crd/gateway-api"))
+	s, err := definitions()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,6 +99,43 @@ func TestSamples(t *testing.T) {
 	}
 	if checked == 0 {
 		t.Error("there are no samples")
+	}
+}
+
+// What porchlight migrate makes of MetalLB's configuration may be applied: the
+// golden manifests of its tests.
+func TestMigrated(t *testing.T) {
+	schemas := load(t)
+	files, err := filepath.Glob(filepath.Join(root, "cli/internal/migrate/testdata/*.txtar"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	kinds := map[string]bool{}
+	for _, f := range files {
+		archive, err := txtar.ParseFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, part := range archive.Files {
+			if part.Name != "manifests" {
+				continue
+			}
+			cases, err := parseCases(f, part.Data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, c := range cases {
+				kinds[c.Object.GetKind()] = true
+				if errs := schemas.Create(c.Object); len(errs) > 0 {
+					t.Errorf("%s: %s %s: %v", filepath.Base(f), c.Object.GetKind(), c.Object.GetName(), errs.ToAggregate())
+				}
+			}
+		}
+	}
+	for _, kind := range []string{"IPAddressPool", "L2Advertisement", "BGPPeer", "BGPAdvertisement", "BFDProfile", "Community"} {
+		if !kinds[kind] {
+			t.Errorf("no case migrates a %s", kind)
+		}
 	}
 }
 

@@ -1,0 +1,11 @@
+// Package migrate turns MetalLB's configuration into ours: the objects of
+// group metallb.io, and the ConfigMap of versions before 0.13. Read takes
+// manifests, Convert makes a Result of them, and a Result writes itself as
+// manifests and as a report that says of every field whether it was kept. It
+// reads and writes nothing itself, and needs no cluster.
+//
+// A field is converted where MetalLB and our API server disagree about it.
+// What both refuse is left as it is, for the API server to refuse by its name;
+// what MetalLB takes and we cannot is not written, and the report says why.
+// No report has the value of a password or of a field that is not known.
+package migrate
