@@ -209,7 +209,7 @@ func TestValuesReachTheirPlace(t *testing.T) {
 		"controller.yaml": {`image: "example.org/p:t1"`, "--lb-class=example.org/class", "--require-class=true", "--log-level=debug", "replicas: 3"},
 		"speaker.yaml":    {"--lb-class=example.org/class", "--require-class=true", "--gossip-port=7999", "containerPort: 7999", "--ignore-exclude-lb=true"},
 		"gateway.yaml":    {"--envoy-image=example.org/envoy:1"},
-		"fleet.yaml":      {"replicas: 5", "externalTrafficPolicy: Local", "name: edge"},
+		"fleet.yaml":      {"replicas: 5", "externalTrafficPolicy: Local", "loadBalancerClass: example.org/class", "name: edge"},
 	} {
 		for _, want := range wants {
 			if !strings.Contains(files["porchlight/templates/"+file], want) {
