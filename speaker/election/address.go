@@ -28,8 +28,10 @@ type address struct {
 	// offered is when this node offered it to another.
 	offered time.Duration
 	// took is the value of news when this node took it from a holder that it
-	// believed may not have it.
-	took int
+	// believed may not have it; doubt is when it may without news, and patience
+	// how long that was.
+	took            int
+	doubt, patience time.Duration
 
 	fence
 
@@ -76,11 +78,7 @@ func (e *Election) evaluate(a *address) {
 // orphan is an address that nobody live holds. A node that answered until now,
 // and yielded to one that is not there, goes on until it is settled.
 func (e *Election) orphan(a *address) bool {
-	keep := len(a.answering) > 0 && a.claim.Node != e.self
-	if keep {
-		r := e.reason(&a.Address, e.self)
-		keep = r == "" || soft(r)
-	}
+	keep := len(a.answering) > 0 && a.claim.Node != e.self && e.mayStay(a, e.self)
 	if e.gathering(a) {
 		e.unplan(a)
 		e.wake(a, e.since+e.cfg.Gather)
@@ -135,8 +133,7 @@ func (e *Election) mine(a *address) (answer, open bool) {
 	if a.claim.Phase == Offered {
 		e.retract(a)
 	}
-	r := e.reason(&a.Address, e.self)
-	if r == "" || soft(r) {
+	if e.mayStay(a, e.self) {
 		a.ineligible = never
 		return true, false
 	}
@@ -160,8 +157,7 @@ func (e *Election) theirs(a *address) (open bool) {
 		e.claim(a, Held, "", a.claim.Cause)
 	case told && e.reason(&a.Address, a.claim.Node) != "":
 		e.plan(a)
-		if a.due <= e.now && e.isNews(a) {
-			a.took = e.news
+		if a.due <= e.now && e.mayDepose(a) {
 			e.claim(a, Held, "", CauseIneligible)
 		}
 		return true
@@ -171,14 +167,24 @@ func (e *Election) theirs(a *address) (open bool) {
 	return false
 }
 
-// isNews says whether something changed since this node took the address from
-// a holder that it believed may not have it. The API's word reaches nodes at
-// different times, and where it is cut off not at all: two nodes that each
-// believe that the other may not, each with a word of its own, would take the
-// address from each other as fast as messages go. So one word is good for one
-// taking.
-func (e *Election) isNews(a *address) bool {
-	return max(a.changed, e.stood[a.claim.Node], e.stood[e.self]) > a.took
+// mayDepose says whether to take the address from a holder that this node
+// believes may not have it. The API's word reaches nodes at different times, and
+// where it is cut off not at all: two nodes that each believe that the other
+// may not, each with a word of its own, would take the address from each other
+// as fast as messages go. So one word is good for one taking; without news of
+// any of the two the next waits, and each further one twice as long.
+func (e *Election) mayDepose(a *address) bool {
+	switch {
+	case max(a.changed, e.stood[a.claim.Node], e.stood[e.self]) > a.took:
+		a.patience = firstDoubt
+	case e.now < a.doubt:
+		e.wake(a, a.doubt)
+		return false
+	default:
+		a.patience *= 2
+	}
+	a.took, a.doubt = e.news, e.now+a.patience
+	return true
 }
 
 // answer makes the difference to what was answered before.
@@ -189,6 +195,15 @@ func (e *Election) answer(a *address, on bool) {
 			names = append(names, name)
 			return true
 		})
+		if len(names) == 0 {
+			// The advertisement left the node out: until the successor answers, it
+			// goes on where it did.
+			for _, i := range e.states[e.self].Interfaces {
+				if slices.Contains(a.answering, i.Name) {
+					names = append(names, i.Name)
+				}
+			}
+		}
 	}
 	switch {
 	case slices.Equal(names, a.answering):

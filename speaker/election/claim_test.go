@@ -135,39 +135,3 @@ func FuzzUnmarshal(f *testing.F) {
 		}
 	})
 }
-
-// BenchmarkNodeDies: one of 200 nodes with 5,000 addresses dies; this node takes
-// its part and knows of the rest.
-func BenchmarkNodeDies(b *testing.B) {
-	const nodes, addresses = 200, 5000
-	e := New(Config{Node: "n0"}, 0)
-	every := &Advertisement{Nodes: map[string]int{}}
-	on := []Interface{{Name: "eth0", Prefixes: []netip.Prefix{everywhere}}}
-	var m Message
-	for i := range nodes {
-		name := fmt.Sprintf("n%d", i)
-		every.Nodes[name] = 0
-		e.Step(0, SetNode{Name: name})
-		e.Step(0, MemberUp{name})
-		m.States = append(m.States, NodeState{Node: name, Version: 1, Interfaces: on})
-	}
-	e.Step(0, SetInterfaces{on})
-	for i := range addresses {
-		ip := netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})
-		e.Step(0, SetAddress{Address{IP: ip, Advertisements: []*Advertisement{every}}})
-		m.Claims = append(m.Claims, Claim{Address: ip, Term: 1, Node: fmt.Sprintf("n%d", 1+i%(nodes-1)), Phase: Held, Weight: nodes, Cause: CauseNew})
-	}
-	e.Step(0, Receive{m})
-	e.Step(0, Join{nodes - 1})
-	e.Ready()
-	b.ResetTimer()
-	for i := range b.N {
-		node := fmt.Sprintf("n%d", 1+i%(nodes-1))
-		e.Step(0, MemberDown{node})
-		e.Ready()
-		b.StopTimer()
-		e.Step(0, MemberUp{node})
-		e.Ready()
-		b.StartTimer()
-	}
-}

@@ -26,20 +26,20 @@ type cluster struct {
 	byName    map[string]*host
 	addresses map[netip.Addr]Address
 	api       map[string]reason.Reason
+	// sharing are the endpoints' nodes of each Service of a shared address.
+	sharing map[netip.Addr][]map[string]bool
 
-	loss      float64       // of gossip packets
-	dup       float64       // of gossip packets
-	delay     time.Duration // greatest, of gossip packets
-	disturbed time.Duration // last fault or healing
-	stable    bool          // long enough after the last fault
-	deleted   []Address     // until healing
+	loss    float64       // of gossip packets
+	lanLoss float64       // of announcements, by receiver
+	dup     float64       // of gossip packets
+	late    float64       // gossip packets that are much later than the others
+	delay   time.Duration // greatest, of the other gossip packets
+	deleted []Address     // until healing
+	truth
 
-	moves []timedMove
-	// doubles and bare are the addresses that two hosts of one segment answer
-	// for, and that none answers for anywhere, since when.
-	doubles, bare map[netip.Addr]time.Duration
-	failure       string
-	trace         func(format string, args ...any)
+	moves   []timedMove
+	failure string
+	trace   func(format string, args ...any)
 }
 
 type timedMove struct {
@@ -50,20 +50,27 @@ type timedMove struct {
 // host is a node with its speaker.
 type host struct {
 	name    string
-	mac     MAC
+	nics    []Interface
 	e       *Election
 	up      bool
+	joined  bool
 	frozen  bool
-	run     int // counts starts: what was sent to an earlier run is lost
-	gossip  int // group that it can talk to
-	lan     int // segment that it is on
+	thawing bool // answers, but has not handled anything yet
+	run     int  // counts starts
+	gossip  int  // group that it can talk to
+	lan     int  // part of the segments that it is on
 	carrier bool
 	rate    float64
 	offset  time.Duration
 	views   map[string]bool
 	pending []func()
+	away    bool          // from the API: what it says waits
+	unheard []Event       // of the API
 	watched time.Duration // when the last event of the API arrives
-	answers map[netip.Addr]bool
+	drains  bool
+	noProxy bool
+	answers map[netip.Addr][]string // interfaces
+	stopped time.Duration           // its clock, while it was frozen
 }
 
 type delivery struct {
@@ -92,12 +99,12 @@ var everywhere = netip.MustParsePrefix("10.0.0.0/16")
 func newCluster(seed uint64, nodes int) *cluster {
 	c := &cluster{
 		rng: rand.New(rand.NewPCG(seed, 1)), byName: map[string]*host{}, addresses: map[netip.Addr]Address{},
-		api: map[string]reason.Reason{}, delay: 5 * time.Millisecond,
-		doubles: map[netip.Addr]time.Duration{}, bare: map[netip.Addr]time.Duration{},
+		api: map[string]reason.Reason{}, delay: 5 * time.Millisecond, truth: newTruth(), sharing: map[netip.Addr][]map[string]bool{},
 		trace: func(string, ...any) {},
 	}
 	for i := range nodes {
-		h := &host{name: fmt.Sprintf("n%d", i+1), mac: MAC{2, 0, 0, 0, byte(i >> 8), byte(i)}, carrier: true}
+		h := &host{name: fmt.Sprintf("n%d", i+1), carrier: true}
+		h.nics = []Interface{{Name: "eth0", MAC: MAC{2, 0, 0, 0, byte(i >> 8), byte(i)}, Prefixes: []netip.Prefix{everywhere}}}
 		c.nodes = append(c.nodes, h)
 		c.byName[h.name] = h
 		c.api[h.name] = ""
@@ -144,7 +151,7 @@ func (c *cluster) step(h *host, event Event) {
 			c.perform(h)
 		}
 	}
-	if h.frozen {
+	if h.frozen || h.thawing {
 		h.pending = append(h.pending, do)
 		return
 	}
@@ -156,9 +163,10 @@ func (c *cluster) perform(h *host) {
 	r := h.e.Ready()
 	for _, a := range r.Answer {
 		c.trace("%s answers for %s", h.name, a.IP)
-		if !h.answers[a.IP] {
-			h.answers[a.IP] = true
-			c.answersChanged(a.IP)
+		was := len(h.answers[a.IP])
+		c.setAnswer(h, a.IP, a.Interfaces)
+		if was == 0 {
+			c.took(h, a.IP, r.Moves)
 		}
 		c.announce(h, a.IP, 3)
 	}
@@ -167,14 +175,15 @@ func (c *cluster) perform(h *host) {
 		c.announce(h, ip, 3)
 	}
 	for _, p := range r.Probe {
-		c.probe(h, p.IP)
+		c.probe(h, p)
 	}
 	for _, ip := range r.Withdraw {
 		c.trace("%s stops %s", h.name, ip)
-		delete(h.answers, ip)
-		c.answersChanged(ip)
+		c.checkBare(h, ip)
+		c.setAnswer(h, ip, nil)
 	}
 	if !r.Send.Empty() {
+		c.checkSend(h, r.Send)
 		for _, piece := range r.Send.Split() {
 			for _, other := range c.nodes {
 				if h.views[other.name] {
@@ -196,16 +205,20 @@ func (c *cluster) perform(h *host) {
 }
 
 // send delivers a delta, lost, late, twice or out of order; and once more, as
-// memberlist's retransmission does.
+// memberlist's retransmission does. A late one may reach another run of the
+// receiver, and tell of a run of the sender that is over.
 func (c *cluster) send(from, to *host, piece []byte) {
 	for _, wait := range []time.Duration{0, 200 * time.Millisecond} {
 		for range 1 + b2i(c.rng.Float64() < c.dup) {
 			if c.rng.Float64() < c.loss {
 				continue
 			}
-			run, sent := to.run, from.run
-			c.after(wait+c.random(c.delay), func() {
-				if to.run == run && from.run == sent && to.up && c.talk(from, to) {
+			most := c.delay
+			if c.rng.Float64() < c.late {
+				most = 20 * time.Second
+			}
+			c.after(wait+c.random(most), func() {
+				if to.up && to.carrier && from.gossip == to.gossip {
 					m, err := Unmarshal(piece)
 					if err != nil {
 						c.fail("a message does not decode: %v", err)
@@ -232,9 +245,10 @@ func (c *cluster) hear(a, b *host) bool {
 	return a.up && b.up && a.carrier && b.carrier && a.lan == b.lan
 }
 
-// exchange is a push/pull over TCP: lost as a whole or not at all.
+// exchange is a push/pull over TCP, which repeats what is lost twice: all of it
+// is lost, or nothing.
 func (c *cluster) exchange(a, b *host) {
-	if !c.talk(a, b) || a.frozen || b.frozen || c.rng.Float64() < c.loss {
+	if !c.talk(a, b) || a.frozen || b.frozen || c.rng.Float64() < c.loss*c.loss*c.loss {
 		return
 	}
 	ma, mb := a.e.State(), b.e.State()
@@ -242,34 +256,68 @@ func (c *cluster) exchange(a, b *host) {
 	c.step(b, Receive{ma})
 }
 
+// announce reaches everybody on the segment. Only those that answer, or
+// watch, make something of it; the others are spared.
 func (c *cluster) announce(h *host, ip netip.Addr, times int) {
 	run := h.run
-	for _, other := range c.nodes {
-		if other != h && c.hear(h, other) {
-			c.after(time.Millisecond+c.random(4*time.Millisecond), func() { c.heard(other, h, ip) })
-		}
+	for _, name := range h.answers[ip] {
+		c.after(time.Millisecond+c.random(4*time.Millisecond), func() {
+			for _, other := range c.nodes {
+				if other.e == nil || other == h {
+					continue
+				}
+				a := other.e.addresses[ip]
+				if a != nil && (len(a.answering) > 0 || a.watching) {
+					c.heard(other, h, ip, name)
+				}
+			}
+		})
 	}
 	if times > 1 {
 		c.after(1100*time.Millisecond, func() {
-			if h.up && !h.frozen && h.run == run && h.answers[ip] {
+			if h.up && !h.frozen && h.run == run && len(h.answers[ip]) > 0 {
 				c.announce(h, ip, times-1)
 			}
 		})
 	}
 }
 
-func (c *cluster) heard(by, from *host, ip netip.Addr) {
-	if c.hear(by, from) {
-		c.step(by, SawAnnouncement{IP: ip, Mine: by.mac, From: from.mac})
+// nic is the interface of that name, and where the segments are apart by name.
+func (h *host) nic(name string) *Interface {
+	for i := range h.nics {
+		if h.nics[i].Name == name {
+			return &h.nics[i]
+		}
 	}
+	return nil
 }
 
-func (c *cluster) probe(h *host, ip netip.Addr) {
-	for _, other := range c.nodes {
-		if other != h && c.hear(h, other) {
+func (c *cluster) heard(by, from *host, ip netip.Addr, segment string) {
+	mine, theirs := by.nic(segment), from.nic(segment)
+	if mine == nil || theirs == nil || !c.hear(by, from) {
+		return
+	}
+	if c.rng.Float64() < c.lanLoss {
+		delete(c.seen, ip)
+		return
+	}
+	if since, ok := c.doubles[ip]; ok && slices.Contains(by.answers[ip], segment) {
+		if _, seen := c.seen[ip]; !seen || c.seen[ip] < since {
+			c.seen[ip] = c.now
+		}
+	}
+	c.step(by, SawAnnouncement{IP: ip, Mine: mine.MAC, From: theirs.MAC})
+}
+
+func (c *cluster) probe(h *host, p Answer) {
+	for _, name := range p.Interfaces {
+		for _, other := range c.nodes {
+			if other == h || !slices.Contains(other.answers[p.IP], name) {
+				continue
+			}
 			c.after(time.Millisecond+c.random(4*time.Millisecond), func() {
-				if other.up && !other.frozen && other.answers[ip] {
-					c.heard(h, other, ip)
+				if other.up && !other.frozen && slices.Contains(other.answers[p.IP], name) {
+					c.heard(h, other, p.IP, name)
 				}
 			})
 		}
@@ -280,13 +328,14 @@ func (c *cluster) probe(h *host, ip netip.Addr) {
 // others, and takes part.
 func (c *cluster) start(h *host) {
 	h.run++
-	h.up, h.frozen = true, false
-	h.pending = nil
+	h.up, h.frozen, h.thawing, h.joined, h.drains, h.away = true, false, false, false, false, false
+	h.pending, h.unheard = nil, nil
 	h.rate = 0.99 + 0.02*c.rng.Float64()
 	h.offset = c.random(time.Hour)
 	h.views = map[string]bool{}
-	h.answers = map[netip.Addr]bool{}
-	h.e = New(Config{Node: h.name, Run: uint64(h.run * 1000)}, h.local(c.now))
+	h.answers = map[netip.Addr][]string{}
+	// The clock that numbers the runs may have gone back.
+	h.e = New(Config{Node: h.name, Run: 1 + c.rng.Uint64N(1_000_000)}, h.local(c.now))
 	for _, name := range slices.Sorted(maps.Keys(c.api)) {
 		c.step(h, SetNode{name, c.api[name]})
 	}
@@ -294,10 +343,15 @@ func (c *cluster) start(h *host) {
 		c.step(h, SetAddress{c.addresses[ip]})
 	}
 	c.sense(h)
+	if h.noProxy {
+		c.step(h, SetProxy{true})
+	}
 	c.membership(h)
 	run := h.run
 	c.after(time.Second, func() {
 		if h.run == run {
+			h.joined = true
+			c.changedNode(h)
 			others := 0
 			for _, o := range c.nodes {
 				others += b2i(o.up && o != h)
@@ -324,36 +378,50 @@ func (c *cluster) start(h *host) {
 	}
 	c.after(c.random(50*time.Millisecond), tick)
 	c.after(c.random(5*time.Second), pull)
-	c.disturb()
+	c.changedNode(h)
+	c.disturbed = c.now
 }
 
 func (c *cluster) stop(h *host) {
 	h.run++
-	h.up, h.frozen = false, false
+	h.up, h.frozen, h.thawing, h.joined = false, false, false, false
 	h.pending = nil
 	for _, ip := range slices.SortedFunc(maps.Keys(h.answers), netip.Addr.Compare) {
-		delete(h.answers, ip)
-		c.answersChanged(ip)
+		c.setAnswer(h, ip, nil)
 	}
 	c.membership(h)
 	c.disturb()
 }
 
 func (c *cluster) freeze(h *host) {
-	h.frozen = true
+	h.frozen, h.stopped = true, h.local(c.now)
 	c.membership(h)
 	c.disturb()
 }
 
+// thaw lets a process go on: the sockets first, with what they knew; then it
+// handles what happened, its clock or the events first.
 func (c *cluster) thaw(h *host) {
-	h.frozen = false
-	for _, do := range h.pending {
-		do()
-	}
-	h.pending = nil
-	c.step(h, Tick{})
+	h.frozen, h.thawing = false, true
+	run := h.run
+	c.after(c.random(20*time.Millisecond), func() {
+		if h.run != run || h.frozen {
+			return
+		}
+		h.thawing = false
+		if c.rng.IntN(2) == 0 {
+			c.step(h, Tick{})
+		}
+		pending := h.pending
+		h.pending = nil
+		for _, do := range pending {
+			do()
+		}
+		c.step(h, Tick{})
+	})
 	c.membership(h)
 	c.disturb()
+	c.checkThawed(h)
 }
 
 // drain hands everything over, for at most five seconds, and then stops.
@@ -361,15 +429,20 @@ func (c *cluster) drain(h *host) {
 	run := h.run
 	deadline := c.now + 5*time.Second
 	c.step(h, Drain{})
+	h.drains = true
+	c.changedNode(h)
 	var leave func()
 	leave = func() {
 		if h.run != run {
 			return
 		}
 		if !h.frozen && h.e.Drained() || c.now > deadline {
-			stable := c.stable
+			unplanned := c.unplanned
+			for _, ip := range slices.SortedFunc(maps.Keys(h.answers), netip.Addr.Compare) {
+				c.checkBare(h, ip)
+			}
 			c.stop(h)
-			c.stable = stable
+			c.unplanned = unplanned
 			for _, o := range c.nodes {
 				if o.up && o.views[h.name] {
 					delete(o.views, h.name)
@@ -387,7 +460,7 @@ func (c *cluster) drain(h *host) {
 func (c *cluster) sense(h *host) {
 	var on []Interface
 	if h.carrier {
-		on = []Interface{{Name: "eth0", MAC: h.mac, Prefixes: []netip.Prefix{everywhere}}}
+		on = h.nics
 	}
 	c.step(h, SetInterfaces{on})
 }
@@ -405,7 +478,7 @@ func (c *cluster) membership(h *host) {
 
 func (c *cluster) look(by, at *host) {
 	c.after(300*time.Millisecond+c.random(400*time.Millisecond), func() {
-		if !by.up || by.frozen {
+		if !by.up || by.frozen || by.thawing {
 			return
 		}
 		live := c.talk(by, at) && !at.frozen
@@ -440,15 +513,6 @@ func (c *cluster) allMembership() {
 	c.disturb()
 }
 
-// disturb notes that the network or a process changed.
-func (c *cluster) disturb() {
-	c.disturbed = c.now
-	c.stable = false
-	for _, ip := range c.sorted() {
-		c.answersChanged(ip)
-	}
-}
-
 func (c *cluster) sorted() []netip.Addr {
 	return slices.SortedFunc(maps.Keys(c.addresses), netip.Addr.Compare)
 }
@@ -457,30 +521,41 @@ func (c *cluster) sorted() []netip.Addr {
 // but in order.
 func (c *cluster) tellAll(event Event) {
 	for _, h := range c.nodes {
-		run := h.run
-		h.watched = max(h.watched, c.now+c.random(200*time.Millisecond))
-		c.after(h.watched-c.now, func() {
-			if h.run == run {
-				c.step(h, event)
-			}
-		})
+		if h.away {
+			h.unheard = append(h.unheard, event)
+		} else {
+			c.tell(h, event)
+		}
 	}
+}
+
+func (c *cluster) tell(h *host, event Event) {
+	run := h.run
+	h.watched = max(h.watched, c.now+c.random(200*time.Millisecond))
+	c.after(h.watched-c.now, func() {
+		if h.run == run {
+			c.step(h, event)
+		}
+	})
 }
 
 func (c *cluster) setNode(name string, r reason.Reason) {
 	c.api[name] = r
 	c.tellAll(SetNode{name, r})
+	c.changedNode(c.byName[name])
 }
 
 func (c *cluster) setAddress(a Address) {
 	c.addresses[a.IP] = a
 	c.tellAll(SetAddress{a})
+	c.changedAddress(a.IP)
 }
 
 func (c *cluster) deleteAddress(ip netip.Addr) {
 	delete(c.addresses, ip)
-	delete(c.bare, ip)
 	c.tellAll(DeleteAddress{ip})
+	c.changedAddress(ip)
+	c.answersChanged(ip)
 }
 
 // everyNode is an advertisement without selectors.
@@ -490,37 +565,6 @@ func (c *cluster) everyNode() *Advertisement {
 		v.Nodes[h.name] = 0
 	}
 	return v
-}
-
-// owners lists who answers for an address, of the hosts that run.
-func (c *cluster) owners(ip netip.Addr) []*host {
-	var out []*host
-	for _, h := range c.nodes {
-		if h.up && !h.frozen && h.answers[ip] {
-			out = append(out, h)
-		}
-	}
-	return out
-}
-
-// answersChanged keeps doubles and bare.
-func (c *cluster) answersChanged(ip netip.Addr) {
-	owners := c.owners(ip)
-	double := false
-	for i, a := range owners {
-		double = double || slices.ContainsFunc(owners[i+1:], func(b *host) bool { return c.hear(a, b) })
-	}
-	if _, was := c.doubles[ip]; double && !was {
-		c.doubles[ip] = c.now
-	} else if !double {
-		delete(c.doubles, ip)
-	}
-	_, wanted := c.addresses[ip]
-	if _, was := c.bare[ip]; wanted && len(owners) == 0 && !was {
-		c.bare[ip] = c.now
-	} else if len(owners) > 0 || !wanted {
-		delete(c.bare, ip)
-	}
 }
 
 func (c *cluster) fail(format string, args ...any) {

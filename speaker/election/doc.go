@@ -17,7 +17,8 @@
 // went back, the node learns of its higher number from the others and goes
 // beyond it.
 //
-// The properties that the package keeps, each checked by TestSimulation:
+// The properties that the package keeps; invariants_test.go states each exactly,
+// with its settle time, and TestSimulation checks them at every step:
 //
 //  1. After membership is quiet for the settle time, every announceable address
 //     has exactly one owner in each segment. The node that ranks first for an
@@ -27,11 +28,13 @@
 //     gossip or none (fence.go).
 //  3. Ownership is sticky. A claim stands while its holder lives and is
 //     eligible. A node that takes part again after a cut yields to those who
-//     took over from it, and those whom it believed dead keep theirs.
+//     took over from it, and those whom it believed dead keep theirs. Nodes that
+//     differ about who is eligible do not take it from each other for ever.
 //  4. Load is bounded: no node owns more than 1.25 × the mean, rounded up, plus
-//     one (place.go, move.go).
+//     one (place.go, move.go), as far as its addresses may be elsewhere.
 //  5. A planned move is make-before-break: the holder answers until it sees the
 //     claim of its successor, and a successor announces before it tells.
-//  6. Services that share an address have one owner: claims are per address.
+//  6. Services that share an address have one owner: claims are per address, and
+//     only a node that may announce it for all of them is eligible.
 //  7. Explain says of every node that was not chosen why.
 package election

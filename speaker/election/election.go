@@ -60,6 +60,9 @@ const (
 	// batch is how long after a message the next waits, so that a burst goes out
 	// in few, while the news of a quiet time goes at once.
 	batch = 20 * time.Millisecond
+	// firstDoubt is how long a node waits at first before it takes an address
+	// from the same holder again for the same reason.
+	firstDoubt = time.Second
 	// resyncWith is how many others a node asks that was frozen.
 	resyncWith = 3
 )
@@ -90,7 +93,7 @@ type Election struct {
 	weights []count                  // recent numbers of members, oldest first
 	nodes   map[string]reason.Reason // what the API says of nodes
 	states  map[string]NodeState     // what nodes say of themselves, the dead too
-	macs    map[MAC]string           // of states; nil: to be made
+	macs    map[MAC]string           // whose they are, or were last
 	able    []string                 // nodes that may announce; nil: to be made
 	present int                      // members that told their state; -1: to be counted
 
@@ -124,7 +127,8 @@ type Election struct {
 	told       time.Duration // last time the others were told of the drain
 	ranked     []candidate
 	ready      Ready
-	out        Message       // to be sent
+	outClaims  map[netip.Addr]struct{} // whose claims are to be told
+	outState   bool
 	sent       time.Duration // last
 }
 
@@ -148,8 +152,9 @@ func New(cfg Config, now time.Duration) *Election {
 		failedBack: never, retry: never, sent: now - batch,
 		members: map[string]time.Duration{}, nodes: map[string]reason.Reason{}, states: map[string]NodeState{}, stood: map[string]int{},
 		addresses: map[netip.Addr]*address{}, strangers: map[netip.Addr]stranger{}, answering: map[*address]struct{}{},
-		resync: map[string]time.Duration{}, held: map[string]map[*address]struct{}{}, planned: map[string]int{},
+		resync: map[string]time.Duration{}, held: map[string]map[*address]struct{}{}, planned: map[string]int{}, macs: map[MAC]string{},
 		dirty: map[*address]struct{}{}, open: map[*address]struct{}{}, timed: map[*address]time.Duration{},
+		outClaims: map[netip.Addr]struct{}{},
 	}
 	e.states[e.self] = NodeState{Node: e.self, Run: max(cfg.Run, 1), Version: 1}
 	e.setMember(e.self, true)
@@ -185,7 +190,7 @@ func (e *Election) Step(now time.Duration, event Event) {
 		delete(e.nodes, ev.Name)
 		if _, live := e.members[ev.Name]; !live {
 			delete(e.states, ev.Name)
-			e.macs = nil
+			maps.DeleteFunc(e.macs, func(_ MAC, node string) bool { return node == ev.Name })
 		}
 		e.standing(ev.Name)
 		delete(e.stood, ev.Name)
@@ -238,21 +243,21 @@ func (e *Election) Ready() Ready {
 	r.Changed = slices.Compact(r.Changed)
 	slices.Sort(r.Resync)
 	r.Resync = slices.Compact(r.Resync)
-	if !e.out.Empty() && e.now-e.sent >= batch {
-		r.Send, e.out, e.sent = e.out, Message{}, e.now
-		// Of what was said of one address, what stands. Whoever learns of a
-		// claim can judge its holder.
+	if (e.outState || len(e.outClaims) > 0) && e.now-e.sent >= batch {
+		e.sent = e.now
+		// Whoever learns of a claim can judge its holder.
 		r.Send.States = []NodeState{e.states[e.self]}
-		slices.SortStableFunc(r.Send.Claims, func(x, y Claim) int { return x.Address.Compare(y.Address) })
-		last := r.Send.Claims[:0]
-		for _, c := range r.Send.Claims {
-			if n := len(last); n > 0 && last[n-1].Address == c.Address {
-				last[n-1] = Merge(last[n-1], c)
-			} else {
-				last = append(last, c)
+		for _, ip := range slices.SortedFunc(maps.Keys(e.outClaims), netip.Addr.Compare) {
+			c := e.strangers[ip].claim
+			if a := e.addresses[ip]; a != nil {
+				c = a.claim
+			}
+			if c.Term > 0 {
+				r.Send.Claims = append(r.Send.Claims, c)
 			}
 		}
-		r.Send.Claims = last
+		clear(e.outClaims)
+		e.outState = false
 	}
 	return r
 }
@@ -353,7 +358,7 @@ func (e *Election) setSelf(s NodeState) {
 		return
 	}
 	e.states[e.self] = s
-	e.macs = nil
+	e.learnMACs(s)
 	e.sendState()
 	e.standing(e.self)
 }
@@ -364,7 +369,7 @@ func (e *Election) sendState() {
 	s.Version++
 	e.states[e.self] = s
 	if e.joined {
-		e.out.States = append(e.out.States, s)
+		e.outState = true
 	}
 }
 
@@ -379,7 +384,7 @@ func (e *Election) setAddress(in Address) {
 			e.hold(a)
 			delete(e.strangers, in.IP)
 			if a.claim.Node == e.self && e.joined {
-				e.out.Claims = append(e.out.Claims, a.claim)
+				e.outClaims[in.IP] = struct{}{}
 			}
 		}
 		a.owner = e.ownerOf(a.claim)

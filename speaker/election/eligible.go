@@ -164,3 +164,10 @@ func soft(r reason.Reason) bool {
 	}
 	return false
 }
+
+// mayStay says whether a node that holds an address may go on, at least as long
+// as nobody else takes it.
+func (e *Election) mayStay(a *address, node string) bool {
+	r := e.reason(&a.Address, node)
+	return r == "" || soft(r) && a.placeReason(node, e.states[node].Interfaces) == ""
+}

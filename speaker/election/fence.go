@@ -60,7 +60,7 @@ func (e *Election) sawAnnouncement(ev SawAnnouncement) {
 	a.heard, a.other = e.now, ev.From
 	if len(a.answering) == 0 {
 		if a.watching {
-			a.until, a.every = e.now+e.patience(a), probeEvery
+			a.until, a.every = e.now+e.yielding(a), probeEvery
 			a.foreign = !known
 			e.dirty[a] = struct{}{}
 		}
@@ -93,31 +93,29 @@ func (e *Election) sawAnnouncement(ev SawAnnouncement) {
 		return
 	}
 	a.foreign = !known
-	a.watch(e.now, e.patience(a), probeEvery)
+	a.watch(e.now, e.yielding(a), probeEvery)
 	a.probe += a.every
 	e.claim(a, Deferred, peer, CauseFenced)
 }
 
-// patience is how long a node that yielded waits for the next sign of the
+// yielding is how long a node that yielded waits for the next sign of the
 // other. It differs between nodes: two that share two segments may each win in
 // one, both stop, and must not both come back at once.
-func (e *Election) patience(a *address) time.Duration {
+func (e *Election) yielding(a *address) time.Duration {
 	return e.cfg.Fence + e.cfg.Fence/8*time.Duration(score(a.IP, e.self)%8)
+}
+
+// learnMACs notes the hardware addresses of a node. They stay with it while its
+// interfaces are away: the first that is heard of one that is back may be an
+// announcement.
+func (e *Election) learnMACs(s NodeState) {
+	for _, i := range s.Interfaces {
+		e.macs[i.MAC] = s.Node
+	}
 }
 
 // nodeOf names the node that has, or had, the hardware address.
 func (e *Election) nodeOf(mac MAC) (string, bool) {
-	if e.macs == nil {
-		e.macs = map[MAC]string{}
-		for node, s := range e.states {
-			for _, i := range s.Interfaces {
-				// Where two nodes have it, one of them is always said.
-				if was, ok := e.macs[i.MAC]; !ok || node < was {
-					e.macs[i.MAC] = node
-				}
-			}
-		}
-	}
 	node, known := e.macs[mac]
 	return node, known
 }
@@ -139,9 +137,9 @@ func (e *Election) unheard(a *address) bool {
 // deferred says whether the host deferred to is gone, and takes over from it.
 func (e *Election) deferred(a *address) bool {
 	if !a.watching {
-		a.watch(e.now, e.patience(a), probeEvery)
+		a.watch(e.now, e.yielding(a), probeEvery)
 	}
-	if r := e.reason(&a.Address, e.self); r != "" && !soft(r) {
+	if !e.mayStay(a, e.self) {
 		e.claim(a, Released, "", CauseIneligible)
 		return false
 	}

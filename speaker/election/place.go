@@ -87,7 +87,7 @@ func (e *Election) candidates(a *address, yield func(candidate) bool) {
 			return
 		}
 	}
-	if returns && soft(e.reason(&a.Address, holder)) {
+	if returns && e.reason(&a.Address, holder) != "" && e.mayStay(a, holder) {
 		yield(candidate{node: holder, last: true})
 	}
 }

@@ -15,7 +15,7 @@ func (e *Election) receive(m Message) {
 		case !known || s.newerThan(old):
 			e.states[s.Node] = s
 			if !known || s.Run != old.Run || !s.sameAs(old) {
-				e.macs = nil
+				e.learnMACs(s)
 				e.standing(s.Node)
 			}
 		}
@@ -35,7 +35,7 @@ func (e *Election) receive(m Message) {
 		if !c.Beats(mine) {
 			if mine != c && mine.Node == e.self && e.joined {
 				// Somebody missed the claim that stands.
-				e.out.Claims = append(e.out.Claims, mine)
+				e.outClaims[c.Address] = struct{}{}
 			}
 			continue
 		}
@@ -48,7 +48,7 @@ func (e *Election) receive(m Message) {
 			e.claim(a, Held, "", CauseReassert)
 		case c.Term != mine.Term+1:
 			// Its holder may have forgotten it, as it did not follow on ours.
-			e.out.Claims = append(e.out.Claims, c)
+			e.outClaims[c.Address] = struct{}{}
 		}
 	}
 }
@@ -128,5 +128,5 @@ func (e *Election) claim(a *address, phase Phase, to string, cause Cause) {
 		Address: a.IP, Term: a.claim.Term + 1, Node: e.self, Run: e.states[e.self].Run,
 		Phase: phase, To: to, Weight: len(e.members), Cause: cause,
 	})
-	e.out.Claims = append(e.out.Claims, a.claim)
+	e.outClaims[a.IP] = struct{}{}
 }

@@ -3,13 +3,12 @@ package election
 import (
 	"flag"
 	"fmt"
-	"maps"
 	"net/netip"
+	"regexp"
 	"slices"
+	"strings"
 	"testing"
 	"time"
-
-	"github.com/porchlight-lb/porchlight/internal/reason"
 )
 
 var (
@@ -18,343 +17,143 @@ var (
 	traceFlag = flag.Bool("narrate", false, "print what the speakers of the simulation do")
 )
 
-// properties says where each property of the package is checked. "partly": what
-// the rest needs real sockets and kernels for, and is checked end to end.
-var properties = []struct{ name, where, extent string }{
-	{"1 one owner per segment", "checkQuiet", "fully"},
-	{"2 two owners do not persist", "checkStep", "fully"},
-	{"3 sticky", "checkSticky", "fully"},
-	{"4 bounded load", "checkLoad", "fully"},
-	{"5 make before break", "checkStep, bare addresses while stable", "partly: that the client's neighbour table turned in time"},
-	{"6 shared addresses together", "by construction: claims are per address", "partly: that Services of one address become one Address"},
-	{"7 every node says why", "checkReasons", "fully"},
-}
-
-const (
-	// settleTime is what property 1 allows after membership is quiet: the
-	// detector of the simulation takes 700 ms, three candidates may be
-	// staggered, and a lost delta waits for a push/pull.
-	settleTime = 8 * time.Second
-	// resolveTime is what property 2 allows, by the fastest and slowest clock,
-	// and after healing the time in which members find each other.
-	resolveTime = 2*time.Second + 100*time.Millisecond
-)
-
-// TestSimulation runs clusters under random faults. A violation prints the
-// seed, and the command that repeats it alone.
+// TestSimulation runs clusters under random faults and planned changes, and
+// checks the properties of the package, as invariants_test.go states them. A
+// violation prints the seed, the command that repeats it alone, and the least
+// course of events that was found to show it.
 func TestSimulation(t *testing.T) {
-	first, last := uint64(1), uint64(1<<62)
 	if *seedFlag != 0 {
-		first, last = *seedFlag, *seedFlag
+		r := newRun(*seedFlag)
+		if *traceFlag {
+			r.c.trace = func(format string, args ...any) {
+				t.Logf("%10.4fs "+format, append([]any{r.c.now.Seconds()}, args...)...)
+			}
+		}
+		if r.play(course(r.seed, r.rounds, r.nodes)); r.c.failure != "" {
+			t.Fatal(r.c.failure)
+		}
+		return
 	}
 	done := 0
-	for seed := first; seed <= last && done < *stepsFlag; seed++ {
-		steps, failure := simulate(seed, *stepsFlag-done, t)
-		done += steps
-		if failure != "" {
-			t.Fatalf("%s\nrepeat with: go test ./speaker/election -run TestSimulation -seed=%d -steps=%d -narrate", failure, seed, steps)
+	for seed := uint64(1); done < *stepsFlag; seed++ {
+		r := newRun(seed)
+		whole := course(seed, r.rounds, r.nodes)
+		r.play(whole)
+		done += r.c.steps
+		if r.c.failure != "" {
+			t.Fatalf("%s\nrepeat with: go test ./speaker/election -run TestSimulation -seed=%d -narrate\n%s",
+				r.c.failure, seed, shrink(seed, whole, r.c.failure))
 		}
-	}
-	for _, p := range properties {
-		t.Logf("property %s: checked %s, by %s", p.name, p.extent, p.where)
 	}
 	t.Logf("%d steps", done)
 }
 
-func simulate(seed uint64, most int, t *testing.T) (int, string) {
-	sizes := []struct{ nodes, addresses int }{{3, 6}, {2, 3}, {5, 20}, {3, 50}, {8, 30}, {4, 1}, {12, 40}}
+// run is a simulation of a seed.
+type run struct {
+	seed          uint64
+	nodes, rounds int
+	c             *cluster
+}
+
+// newRun sets up the cluster of a seed: most are small, for many rounds.
+func newRun(seed uint64) *run {
+	sizes := []struct{ nodes, addresses, rounds int }{{3, 6, 6}, {2, 3, 6}, {5, 20, 6}, {3, 50, 5}, {8, 30, 5}, {4, 1, 6}, {12, 40, 4}}
 	size := sizes[seed%uint64(len(sizes))]
-	if seed%50 == 0 {
-		size = struct{ nodes, addresses int }{60, 300}
+	switch {
+	case seed%1000 == 500:
+		size.nodes, size.addresses, size.rounds = 200, 5000, 1
+	case seed%100 == 50:
+		size.nodes, size.addresses, size.rounds = 60, 300, 1
 	}
 	c := newCluster(seed, size.nodes)
-	if *traceFlag {
-		c.trace = func(format string, args ...any) { t.Logf("%s "+format, append([]any{c.now}, args...)...) }
+	c.loss, c.dup, c.delay, c.late = 0.1*c.rng.Float64(), 0.1*c.rng.Float64(), c.random(100*time.Millisecond), 0.01*c.rng.Float64()
+	if seed%4 == 1 {
+		c.lanLoss = 0.2 * c.rng.Float64()
 	}
-	c.loss, c.dup, c.delay = 0.1*c.rng.Float64(), 0.1*c.rng.Float64(), c.random(100*time.Millisecond)
+	if seed%3 == 0 {
+		// Every second node is on two segments.
+		for i, h := range c.nodes {
+			if i%2 == 0 {
+				h.nics = append(h.nics, Interface{Name: "eth1", MAC: MAC{2, 0, 0, 1, byte(i >> 8), byte(i)}, Prefixes: []netip.Prefix{elsewhere}})
+				c.sense(h)
+			}
+		}
+	}
 	every := c.everyNode()
 	for i := range size.addresses {
-		c.setAddress(Address{IP: netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), Advertisements: []*Advertisement{every}})
-	}
-	for range 6 {
-		c.quiet()
-		if c.steps > most || c.failure != "" {
-			break
+		ip := netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})
+		if seed%3 == 0 && i%4 == 0 {
+			ip = netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)})
 		}
-		if c.rng.IntN(2) == 0 {
-			c.planned()
-		}
-		c.faults()
-		c.heal()
-		c.quiet()
-		c.restartAll()
+		c.setAddress(Address{IP: ip, Advertisements: []*Advertisement{every}})
 	}
-	return c.steps, c.failure
+	return &run{seed, size.nodes, size.rounds, c}
 }
 
-// faults lets a few of everything happen.
-func (c *cluster) faults() {
-	for range 1 + c.rng.IntN(6) {
-		h := c.nodes[c.rng.IntN(len(c.nodes))]
-		switch kind := c.rng.IntN(10); {
-		case kind == 0 && h.up:
-			c.trace("fault: %s crashes", h.name)
-			c.stop(h)
-		case kind == 1 && !h.up:
-			c.trace("fault: %s restarts", h.name)
-			c.start(h)
-		case kind == 2 && h.up:
-			c.trace("fault: %s restarts at once", h.name)
-			c.stop(h)
-			c.start(h)
-		case kind == 3 && h.up && !h.frozen:
-			c.trace("fault: %s freezes", h.name)
-			c.freeze(h)
-		case kind == 4 && h.frozen:
-			c.trace("fault: %s thaws", h.name)
-			c.thaw(h)
-		case kind == 5:
-			c.trace("fault: gossip of %s cut", h.name)
-			h.gossip = 10 + c.rng.IntN(2)
-			c.allMembership()
-		case kind == 6:
-			for _, o := range c.nodes {
-				o.lan = c.rng.IntN(2)
-				o.gossip = o.lan
-				c.trace("fault: %s is in part %d", o.name, o.lan)
-			}
-			c.allMembership()
-		case kind == 7:
-			c.trace("fault: link of %s %v", h.name, !h.carrier)
-			h.carrier = !h.carrier
-			if h.up {
-				c.sense(h)
-			}
-			c.membership(h)
-			c.disturb()
-		case kind == 8:
-			r := reason.NodeExcluded
-			if c.api[h.name] != "" {
-				r = ""
-			}
-			c.trace("fault: the API says of %s %q", h.name, r)
-			c.setNode(h.name, r)
-			c.disturb()
-		case kind == 9 && len(c.addresses) > 0:
-			ips := c.sorted()
-			gone := c.addresses[ips[c.rng.IntN(len(ips))]]
-			c.trace("fault: %s is deleted", gone.IP)
-			c.deleteAddress(gone.IP)
-			c.deleted = append(c.deleted, gone)
-		}
-		c.runFor(c.random(4 * time.Second))
-	}
-}
+var elsewhere = netip.MustParsePrefix("10.1.0.0/16")
 
-// heal ends all faults, but what crashed stays down.
-func (c *cluster) heal() {
-	c.trace("heal")
-	for _, h := range c.nodes {
-		h.gossip, h.lan = 0, 0
-		if !h.carrier {
-			h.carrier = true
-			if h.up {
-				c.sense(h)
-			}
-		}
-		if h.frozen {
-			c.thaw(h)
-		}
-		if c.api[h.name] != "" {
-			c.setNode(h.name, "")
-		}
-	}
-	for _, a := range c.deleted {
-		c.setAddress(a)
-	}
-	c.deleted = nil
-	if !slices.ContainsFunc(c.nodes, func(h *host) bool { return h.up }) {
-		c.start(c.nodes[0])
-	}
-	c.allMembership()
-}
-
-// quiet waits until the cluster settled, and then looks on for a while.
-func (c *cluster) quiet() {
-	c.runFor(settleTime)
-	c.stable = true
-	c.checkQuiet()
-	before, moves := c.ownership(), len(c.moves)
-	c.runFor(20 * time.Second)
-	c.checkSticky(before, moves)
-	c.checkLoad()
-	c.checkReasons()
-}
-
-// restartAll brings back what crashed: nothing moves by force.
-func (c *cluster) restartAll() {
-	before, moves := c.ownership(), len(c.moves)
-	for _, h := range c.nodes {
-		if !h.up {
-			c.trace("%s returns", h.name)
-			c.start(h)
-			c.runFor(c.random(time.Second))
-		}
-	}
-	c.runFor(settleTime)
-	c.checkSticky(before, moves)
-}
-
-// planned drains a node of a cluster that is at rest: no address is without an
-// owner for a moment.
-func (c *cluster) planned() {
-	h := c.nodes[c.rng.IntN(len(c.nodes))]
-	up := 0
-	for _, o := range c.nodes {
-		up += b2i(o.up)
-	}
-	if !h.up || up < 2 {
-		return
-	}
-	c.trace("%s drains", h.name)
-	c.drain(h)
-	c.runFor(6 * time.Second)
-	if h.up {
-		c.fail("%s did not stop", h.name)
-	}
-}
-
-func (c *cluster) ownership() map[netip.Addr]string {
-	m := map[netip.Addr]string{}
-	for ip := range c.addresses {
-		if owners := c.owners(ip); len(owners) == 1 {
-			m[ip] = owners[0].name
-		}
-	}
-	return m
-}
-
-// checkStep is what must hold after every step.
-func (c *cluster) checkStep() {
-	for ip, since := range c.doubles {
-		if c.now-max(since, c.disturbed) > resolveTime {
-			c.fail("property 2: %s answer for %s since %s", names(c.owners(ip)), ip, since)
-		}
-	}
-	if c.stable {
-		for ip := range c.bare {
-			c.fail("property 5: nobody answers for %s", ip)
+func (r *run) play(what []action) {
+	for _, a := range what {
+		if r.c.failure == "" {
+			r.c.do(a)
 		}
 	}
 }
 
-func (c *cluster) checkQuiet() {
-	for _, ip := range c.sorted() {
-		owners := c.owners(ip)
-		if len(owners) != 1 {
-			c.fail("property 1: %d owners of %s: %s", len(owners), ip, names(owners))
-			continue
-		}
-	}
-}
+var anIP = regexp.MustCompile(`10\.[0-9]+\.[0-9]+\.[0-9]+`)
 
-// checkSticky compares with ownership before: only load may have moved it.
-func (c *cluster) checkSticky(before map[netip.Addr]string, from int) {
-	allowed := map[netip.Addr]bool{}
-	last := time.Duration(-1 << 62)
-	for _, m := range c.moves[min(from, len(c.moves)):] {
-		if m.Cause == CauseRebalance {
-			allowed[m.IP] = true
-			if c.now-last > 0 && m.at-last < 9500*time.Millisecond {
-				c.fail("property 3: moves for the sake of load at %s and %s", last, m.at)
-			}
-			last = m.at
-		}
+// shrink leaves out of a course what is not needed for a violation of the same
+// property, and tells what happened at its end.
+func shrink(seed uint64, what []action, failure string) string {
+	property := func(s string) string {
+		_, s, _ = strings.Cut(s, "property ")
+		return s[:min(1, len(s))]
 	}
-	now := c.ownership()
-	for _, ip := range c.sorted() {
-		if was, ok := before[ip]; ok && now[ip] != was && !allowed[ip] {
-			c.fail("property 3: %s moved from %s to %q", ip, was, now[ip])
+	fails := func(what []action) *run {
+		r := newRun(seed)
+		if r.play(what); r.c.failure != "" && property(r.c.failure) == property(failure) {
+			return r
 		}
+		return nil
 	}
-}
-
-// checkLoad lets the rebalancing finish, and looks at the bound.
-func (c *cluster) checkLoad() {
-	up := 0
-	for _, h := range c.nodes {
-		up += b2i(h.up)
-	}
-	bound := Bound(len(c.addresses), up)
-	excess := func() int {
-		n := 0
-		for _, h := range c.nodes {
-			if h.up {
-				n += max(0, len(h.answers)-bound)
-			}
-		}
-		return n
-	}
-	for before := excess(); before > 0 && c.failure == ""; {
-		c.runFor(22 * time.Second) // an offer may be lost, and wait for a push/pull
-		after := excess()
-		if after >= before {
-			c.fail("property 4: %d addresses too many on some nodes, bound %d, and nothing moves", after, bound)
-		}
-		before = after
-	}
-}
-
-func (c *cluster) checkReasons() {
-	for _, h := range c.nodes {
-		if !h.up {
-			continue
-		}
-		for _, ip := range c.sorted() {
-			v, _ := h.e.Explain(ip)
-			if owners := c.owners(ip); len(owners) == 1 && v.Owner != owners[0].name {
-				c.fail("property 7: %s answers for %s, %s believes %q", owners[0].name, ip, h.name, v.Owner)
-			}
-			if len(v.Nodes) != len(c.nodes)-1 || v.Reason != reason.Announced {
-				c.fail("property 7: %s says of %s: %+v", h.name, ip, v)
-			}
-			for _, n := range v.Nodes {
-				want := reason.NotOwner
-				if !c.byName[n.Node].up {
-					want = reason.SpeakerDown
-				}
-				if n.Reason != want {
-					c.fail("property 7: %s says of %s on %s: %s, want %s", h.name, ip, n.Node, n.Reason, want)
-				}
+	tries := 300
+	for size := len(what) / 2; size > 0; size /= 2 {
+		for i := 0; i+size <= len(what) && tries > 0; {
+			tries--
+			less := slices.Delete(slices.Clone(what), i, i+size)
+			if fails(less) != nil {
+				what = less
+			} else {
+				i += size
 			}
 		}
 	}
-}
-
-func names(hosts []*host) string {
-	var out []string
-	for _, h := range hosts {
-		out = append(out, h.name)
+	r := newRun(seed)
+	var lines []string
+	r.c.trace = func(format string, args ...any) {
+		lines = append(lines, fmt.Sprintf("  %9.4fs ", r.c.now.Seconds())+fmt.Sprintf(format, args...))
 	}
-	return fmt.Sprint(out)
+	r.play(what)
+	// Lines of other addresses than the one that failed are left out.
+	if ip := anIP.FindString(r.c.failure); ip != "" {
+		lines = slices.DeleteFunc(lines, func(line string) bool {
+			of := anIP.FindString(line)
+			return of != "" && of != ip
+		})
+	}
+	return fmt.Sprintf("with less it is: %s\nwhich ends:\n%s\n%s", what, strings.Join(lines[max(0, len(lines)-60):], "\n"), r.c.failure)
 }
 
 // TestDeterminism runs one seed twice.
 func TestDeterminism(t *testing.T) {
-	run := func() (map[netip.Addr]string, []timedMove) {
-		c := newCluster(7, 4)
-		for i := range 20 {
-			c.setAddress(Address{IP: netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), Advertisements: []*Advertisement{c.everyNode()}})
-		}
-		c.runFor(5 * time.Second)
-		c.faults()
-		c.heal()
-		c.runFor(10 * time.Second)
-		return c.ownership(), c.moves
+	play := func() []string {
+		r := newRun(7)
+		var lines []string
+		r.c.trace = func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
+		r.play(course(7, 2, r.nodes))
+		return lines
 	}
-	o1, m1 := run()
-	o2, m2 := run()
-	if !maps.Equal(o1, o2) || !slices.Equal(m1, m2) {
+	if one, two := play(), play(); !slices.Equal(one, two) {
 		t.Fatal("the same seed gave another course")
 	}
 }
