@@ -97,7 +97,7 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 
 	lan := segment.New(log)
 	lan.Refresh = o.refresh
-	lan.Post = speaker.Post
+	lan.Fresh = speaker.Fresh
 
 	writer := &status.Writer{
 		Log: log, Node: o.node, Namespace: o.Namespace, API: api, Ask: speaker.Do,
@@ -107,6 +107,13 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 	objects := watch.New(o.Namespace, o.ignoreExclude, advertise.New(speaker.Post), writer)
 	objects.Class = o.class
 	writer.View = objects.View
+
+	lan.Post = func(ev election.Event) {
+		speaker.Post(ev)
+		if saw, ok := ev.(election.SawAnnouncement); ok {
+			writer.Heard(saw.IP)
+		}
+	}
 
 	speaker.Segment = lan
 	speaker.Reporter = writer

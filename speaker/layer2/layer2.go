@@ -31,10 +31,13 @@ const (
 	// Announcement: it says that another host has the address. The Decision's
 	// Seen names it.
 	Announcement Drop = "Announcement"
+	// Frozen: the process did not run for a while, and what it answers for is in
+	// doubt. Whoever answers packets decides that, not this package.
+	Frozen Drop = "Frozen"
 )
 
 // Drops are all reasons, in order.
-var Drops = [...]Drop{Malformed, NotForUs, OwnPacket, NotRequest, NotOwned, Announcement}
+var Drops = [...]Drop{Malformed, NotForUs, OwnPacket, NotRequest, NotOwned, Announcement, Frozen}
 
 // Decision is the outcome of one packet: a Reply, or else a Drop.
 type Decision struct {

@@ -6,7 +6,9 @@ package agent
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/porchlight-lb/porchlight/speaker/election"
@@ -15,6 +17,13 @@ import (
 
 // tickEvery is the granularity of the election's times.
 const tickEvery = 50 * time.Millisecond
+
+// mostUnsent claims are gathered before they are sent.
+const mostUnsent = 500
+
+// stale is how old the election's last decision may be: election.Config.Freeze,
+// after which it doubts itself.
+const stale = time.Second
 
 // Segment announces addresses on the node's interfaces. Its methods do not
 // block; Answer has sent the first announcement when it returns.
@@ -67,7 +76,9 @@ type Agent struct {
 	Begin func(ctx context.Context, serve func(task func(context.Context) error)) (others int, err error)
 
 	gossip  Gossip
-	members int // last reported
+	unsent  election.Message
+	members int          // last reported
+	worked  atomic.Int64 // since start, in ns: when the election was last up to date
 }
 
 // New returns an agent for the node.
@@ -177,7 +188,16 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 }
 
+// Fresh reports whether the election ran of late, and what it decided was done:
+// not so where the process was frozen, from its thaw until the election knows.
+// It may be called from any goroutine.
+func (a *Agent) Fresh() bool {
+	return time.Since(a.start)-time.Duration(a.worked.Load()) < stale
+}
+
 func (a *Agent) work() {
+	began := time.Since(a.start)
+	defer func() { a.worked.Store(int64(began)) }()
 	a.mu.Lock()
 	queue := a.queue
 	a.queue = nil
@@ -189,7 +209,36 @@ func (a *Agent) work() {
 			a.election.Step(time.Since(a.start), i.event)
 		}
 		a.perform(a.election.Ready())
+		if len(a.unsent.Claims) >= mostUnsent {
+			a.send()
+		}
 	}
+	a.send()
+}
+
+// send tells the others what work has gathered: thousands of addresses that
+// change at once are some hundred packets then, which leave room in everybody's
+// buffers for the probes that keep the members alive.
+func (a *Agent) send() {
+	m := a.unsent
+	a.unsent = election.Message{}
+	if a.gossip != nil && !m.Empty() {
+		a.gossip.Send(m)
+	}
+}
+
+// gather adds to what is to be sent; of a node's states the last one counts.
+func gather(m, more election.Message) election.Message {
+	m.Claims = append(m.Claims, more.Claims...)
+	for _, s := range more.States {
+		i := slices.IndexFunc(m.States, func(have election.NodeState) bool { return have.Node == s.Node })
+		if i < 0 {
+			m.States = append(m.States, s)
+		} else {
+			m.States[i] = s
+		}
+	}
+	return m
 }
 
 // withoutFlaps leaves out that a member went, where the queue says further on
@@ -229,9 +278,7 @@ func (a *Agent) perform(r election.Ready) {
 		}
 		a.Segment.Withdraw(gone)
 	}
-	if a.gossip != nil && !r.Send.Empty() {
-		a.gossip.Send(r.Send)
-	}
+	a.unsent = gather(a.unsent, r.Send)
 	for _, node := range r.Resync {
 		a.gossip.Exchange(node, func() { a.Post(election.Resynced{}) })
 	}

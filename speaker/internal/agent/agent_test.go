@@ -98,6 +98,37 @@ func TestReportsMembers(t *testing.T) {
 	}
 }
 
+// What a queue of events makes known goes out together.
+func TestGather(t *testing.T) {
+	state := func(node string, draining bool) election.NodeState {
+		return election.NodeState{Node: node, Draining: draining}
+	}
+	m := gather(election.Message{}, election.Message{Claims: []election.Claim{{Term: 1}}, States: []election.NodeState{state("a", false)}})
+	m = gather(m, election.Message{Claims: []election.Claim{{Term: 2}}, States: []election.NodeState{state("b", false), state("a", true)}})
+	if len(m.Claims) != 2 || m.Claims[1].Term != 2 || len(m.States) != 2 || !m.States[0].Draining || m.States[1].Node != "b" {
+		t.Errorf("gathered %+v", m)
+	}
+}
+
+// A process that was frozen does not answer from what it knew before.
+func TestFresh(t *testing.T) {
+	r := &recorder{left: make(chan struct{})}
+	a := New(slog.New(slog.NewTextHandler(io.Discard, nil)), "n1")
+	a.Segment, a.Reporter = r, r
+	a.work()
+	if !a.Fresh() {
+		t.Error("not fresh after work")
+	}
+	a.start = a.start.Add(-2 * stale) // time passes
+	if a.Fresh() {
+		t.Error("fresh though nothing was done for long")
+	}
+	a.work()
+	if !a.Fresh() {
+		t.Error("not fresh after work")
+	}
+}
+
 func TestWithoutFlaps(t *testing.T) {
 	down, up := item{event: election.MemberDown{Node: "a"}}, item{event: election.MemberUp{Node: "a"}}
 	if got := withoutFlaps([]item{down, up}); got[0].event != (election.Tick{}) {

@@ -20,8 +20,10 @@ type link struct {
 func (l link) mac() net.HardwareAddr { return net.HardwareAddr(l.MAC[:]) }
 
 // links lists the interfaces that can announce, by name: up, with a carrier, of
-// Ethernet, and no loopback. The host's ends of pods' veth pairs are left out:
-// they have no subnet, and nobody but the pod lives there.
+// Ethernet, and no loopback. Left out are the members of bridges and bonds,
+// since what comes in there is answered on the bridge or bond; and the host's
+// ends of pods' veth pairs, which have no subnet, and where nobody but the pod
+// lives.
 func links() ([]link, error) {
 	all, err := netlink.LinkList()
 	if err != nil {
@@ -37,6 +39,10 @@ func links() ([]link, error) {
 			prefixes[a.LinkIndex] = append(prefixes[a.LinkIndex], p)
 		}
 	}
+	kinds := map[int]string{}
+	for _, l := range all {
+		kinds[l.Attrs().Index] = l.Type()
+	}
 	var out []link
 	for _, l := range all {
 		at := l.Attrs()
@@ -44,6 +50,8 @@ func links() ([]link, error) {
 		up := at.Flags&net.FlagUp != 0 && at.RawFlags&iffLowerUp != 0 && at.RawFlags&iffNoARP == 0
 		switch {
 		case !up || at.Flags&net.FlagLoopback != 0 || len(at.HardwareAddr) != 6:
+			continue
+		case swallows(kinds[at.MasterIndex]):
 			continue
 		case l.Type() == "veth" && len(on) == 0:
 			continue
@@ -59,6 +67,16 @@ func links() ([]link, error) {
 	}
 	slices.SortFunc(out, func(a, b link) int { return cmp.Compare(a.Name, b.Name) })
 	return out, nil
+}
+
+// swallows says whether an interface of this kind takes over what its members
+// receive. A VRF, which is a master too, leaves it to them.
+func swallows(kind string) bool {
+	switch kind {
+	case "bridge", "bond", "team", "openvswitch":
+		return true
+	}
+	return false
 }
 
 const (

@@ -22,27 +22,49 @@ type port struct {
 	groups   groups
 }
 
+// The kernel hands over what these filters let through; the rest does not wake
+// the process. A socket on an interface is also shown what comes in there for a
+// VLAN, a bond or a bridge above it: that is for the socket on that interface.
+
 // arpFilter lets ARP requests and replies through, not the rarer operations.
-var arpFilter = assemble(
-	bpf.LoadAbsolute{Off: 14 + 6, Size: 2},
-	bpf.JumpIf{Cond: bpf.JumpEqual, Val: 1, SkipTrue: 1},
-	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 2, SkipTrue: 1},
-	bpf.RetConstant{Val: 128},
-	bpf.RetConstant{Val: 0},
-)
+func arpFilter(index int) []bpf.RawInstruction {
+	return assemble(append(received(index),
+		bpf.LoadAbsolute{Off: 14 + 6, Size: 2},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 1, SkipTrue: 1},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 2, SkipTrue: 1},
+		bpf.RetConstant{Val: 128},
+		bpf.RetConstant{Val: 0},
+	))
+}
 
 // ndpFilter lets ICMPv6 neighbour solicitations and advertisements through.
-var ndpFilter = assemble(
-	bpf.LoadAbsolute{Off: 14 + 6, Size: 1},
-	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 58, SkipTrue: 4},
-	bpf.LoadAbsolute{Off: 14 + 40, Size: 1},
-	bpf.JumpIf{Cond: bpf.JumpEqual, Val: 135, SkipTrue: 1},
-	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 136, SkipTrue: 1},
-	bpf.RetConstant{Val: 512},
-	bpf.RetConstant{Val: 0},
-)
+func ndpFilter(index int) []bpf.RawInstruction {
+	return assemble(append(received(index),
+		bpf.LoadAbsolute{Off: 14 + 6, Size: 1},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 58, SkipTrue: 4},
+		bpf.LoadAbsolute{Off: 14 + 40, Size: 1},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 135, SkipTrue: 1},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 136, SkipTrue: 1},
+		bpf.RetConstant{Val: 512},
+		bpf.RetConstant{Val: 0},
+	))
+}
 
-func assemble(program ...bpf.Instruction) []bpf.RawInstruction {
+// received drops what is not for the interface itself: frames of a VLAN, frames
+// that some interface above it receives, frames for other hosts, and our own.
+func received(index int) []bpf.Instruction {
+	return []bpf.Instruction{
+		bpf.LoadExtension{Num: bpf.ExtVLANTagPresent},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 0, SkipTrue: 4},
+		bpf.LoadExtension{Num: bpf.ExtInterfaceIndex},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: uint32(index), SkipTrue: 2},
+		bpf.LoadExtension{Num: bpf.ExtType},
+		bpf.JumpIf{Cond: bpf.JumpLessThan, Val: unix.PACKET_OTHERHOST, SkipTrue: 1},
+		bpf.RetConstant{Val: 0},
+	}
+}
+
+func assemble(program []bpf.Instruction) []bpf.RawInstruction {
 	raw, err := bpf.Assemble(program)
 	if err != nil {
 		panic(err)
@@ -52,11 +74,11 @@ func assemble(program ...bpf.Instruction) []bpf.RawInstruction {
 
 func openPort(l link) (*port, error) {
 	ifi := &net.Interface{Index: l.index, MTU: l.mtu, Name: l.Name, HardwareAddr: l.mac()}
-	arp, err := packet.Listen(ifi, packet.Raw, unix.ETH_P_ARP, &packet.Config{Filter: arpFilter})
+	arp, err := packet.Listen(ifi, packet.Raw, unix.ETH_P_ARP, &packet.Config{Filter: arpFilter(l.index)})
 	if err != nil {
 		return nil, fmt.Errorf("opening the ARP socket on %s: %w", l.Name, err)
 	}
-	ndp, err := packet.Listen(ifi, packet.Raw, unix.ETH_P_IPV6, &packet.Config{Filter: ndpFilter})
+	ndp, err := packet.Listen(ifi, packet.Raw, unix.ETH_P_IPV6, &packet.Config{Filter: ndpFilter(l.index)})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the NDP socket on %s: %w", l.Name, err), arp.Close())
 	}

@@ -58,13 +58,16 @@ func init() {
 	}
 }
 
-// Segment implements agent.Segment. Refresh and Post are set before Run.
+// Segment implements agent.Segment. Refresh, Post and Fresh are set before Run.
 type Segment struct {
 	log *slog.Logger
 	// Refresh is the time between announcements of an address that stays.
 	Refresh time.Duration
 	// Post takes events for the election.
 	Post func(election.Event)
+	// Fresh says whether what is answered for was decided of late: nothing is
+	// answered otherwise.
+	Fresh func() bool
 
 	mu        sync.RWMutex
 	links     map[string]link
@@ -94,58 +97,81 @@ func (s *Segment) Run(ctx context.Context, ready chan<- struct{}) error {
 	if err := capable(); err != nil {
 		return err
 	}
-	done := make(chan struct{})
-	defer close(done)
-	linkEvents, addrEvents := make(chan netlink.LinkUpdate, 256), make(chan netlink.AddrUpdate, 256)
-	failed := make(chan error, 2)
-	report := func(err error) {
-		select {
-		case failed <- err:
-		default:
-		}
-	}
-	if err := netlink.LinkSubscribeWithOptions(linkEvents, done, netlink.LinkSubscribeOptions{ErrorCallback: report}); err != nil {
-		return fmt.Errorf("following the network interfaces: %w", err)
-	}
-	if err := netlink.AddrSubscribeWithOptions(addrEvents, done, netlink.AddrSubscribeOptions{ErrorCallback: report}); err != nil {
-		return fmt.Errorf("following the interfaces' addresses: %w", err)
-	}
-	if err := s.sense(); err != nil {
-		return err
-	}
-	close(ready)
+	defer s.close()
 	tick := time.NewTicker(resolution)
 	defer tick.Stop()
-	defer s.close()
 	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case err := <-failed:
-			// Events were lost, as when a buffer overflows. Restarting is what
-			// the caller does best.
-			return fmt.Errorf("following the network interfaces: %w", err)
-		case <-linkEvents:
-			drain(linkEvents)
-		case <-addrEvents:
-			drain(addrEvents)
-		case now := <-tick.C:
-			s.repeat(now)
-			continue
+		changes, err := follow(ctx)
+		if err != nil {
+			return err
 		}
+		// Whatever changed before the subscription is read here.
 		if err := s.sense(); err != nil {
 			return err
 		}
+		if ready != nil {
+			close(ready)
+			ready = nil
+		}
+		for open := true; open; {
+			select {
+			case <-ctx.Done():
+				return nil
+			case now := <-tick.C:
+				s.repeat(now)
+			case _, open = <-changes:
+				if open {
+					if err := s.sense(); err != nil {
+						return err
+					}
+				}
+			}
+		}
+		s.log.Warn("lost track of the network interfaces, looking anew")
 	}
 }
 
-func drain[T any](c <-chan T) {
-	for {
-		select {
-		case <-c:
-		default:
-			return
+// follow signals changes of interfaces and their addresses, several at once
+// where they come fast. The channel is closed when events were lost, as when a
+// buffer overflows, or ctx ended.
+func follow(ctx context.Context) (<-chan struct{}, error) {
+	done := make(chan struct{})
+	links, addresses := make(chan netlink.LinkUpdate, 64), make(chan netlink.AddrUpdate, 64)
+	if err := netlink.LinkSubscribeWithOptions(links, done, netlink.LinkSubscribeOptions{}); err != nil {
+		close(done)
+		return nil, fmt.Errorf("following the network interfaces: %w", err)
+	}
+	if err := netlink.AddrSubscribeWithOptions(addresses, done, netlink.AddrSubscribeOptions{}); err != nil {
+		close(done)
+		return nil, fmt.Errorf("following the interfaces' addresses: %w", err)
+	}
+	changes := make(chan struct{}, 1)
+	go func() {
+		defer close(changes)
+		defer func() {
+			close(done)
+			// The readers end, and must not hang on what they still have to say.
+			go drain(links)
+			go drain(addresses)
+		}()
+		for open := true; open; {
+			select {
+			case <-ctx.Done():
+				return
+			case _, open = <-links:
+			case _, open = <-addresses:
+			}
+			select {
+			case changes <- struct{}{}:
+			default:
+			}
 		}
+	}()
+	return changes, nil
+}
+
+func drain[T any](c <-chan T) {
+	for range c {
 	}
 }
 
@@ -384,6 +410,9 @@ func (s *Segment) serve(p *port, conn *packet.Conn, protocol string, decide func
 			return
 		}
 		d := decide(b[:n], mac, owns)
+		if d.Drop == "" && !s.Fresh() {
+			d.Drop = layer2.Frozen
+		}
 		switch {
 		case d.Drop == "":
 			if err := p.send(d.IP, d.Reply); err != nil {
