@@ -1,14 +1,11 @@
 // Package gossip connects the speakers through memberlist: who lives, and what
 // they tell each other.
 //
-// The timings look for a dead node every probeInterval and give it
-// suspicionMult of them to object. On a LAN at rest a node that is cut off is
-// dead to the others after 600 to 900 ms: up to three intervals until one of
-// two survivors probes it, one for the probe, five for the suspicion. A node
-// that is merely slow has the suspicion's time to refute, through each probe
-// that carries it; memberlist's awareness of its own slowness (Lifeguard)
-// stretches the intervals of a node that misses its own deadlines. Suspicion
-// has no second, longer stage, since three nodes have nobody to confirm it.
+// The timings, and what they were measured to do, are in
+// docs/decisions/0005-membership.md. A node that is cut off from a LAN at rest is
+// dead to the others after 600 to 900 ms: up to three intervals until one of two
+// survivors probes it, one for the probe, five for the suspicion. Lifeguard's
+// awareness stays on, and patience.go has more time for who is slow.
 package gossip
 
 import (
@@ -19,6 +16,7 @@ import (
 	"io"
 	"log"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -76,12 +74,18 @@ type Gossip struct {
 	mu    sync.Mutex
 	live  map[string]*memberlist.Node
 	known map[string]netip.Addr // every member that was ever seen
+	// doubted are nodes whose death is not believed yet.
+	doubted  map[string]*time.Timer
+	patience patience
 }
 
 // Start listens and makes this node a member of its own. Join makes it one of
 // the others'.
 func Start(cfg Config) (*Gossip, error) {
-	g := &Gossip{cfg: cfg, live: map[string]*memberlist.Node{}, known: map[string]netip.Addr{}}
+	g := &Gossip{
+		cfg: cfg, live: map[string]*memberlist.Node{}, known: map[string]netip.Addr{},
+		doubted: map[string]*time.Timer{},
+	}
 	g.queue = &memberlist.TransmitLimitedQueue{RetransmitMult: 3, NumNodes: g.members}
 	c := memberlist.DefaultLANConfig()
 	c.Name = cfg.Node
@@ -133,6 +137,7 @@ func (g *Gossip) Join(ctx context.Context, most time.Duration) int {
 
 // Run calls absent speakers, for ever.
 func (g *Gossip) Run(ctx context.Context) {
+	go g.watchLateness(ctx)
 	tick := time.NewTicker(rejoinInterval)
 	defer tick.Stop()
 	for {
@@ -145,8 +150,26 @@ func (g *Gossip) Run(ctx context.Context) {
 	}
 }
 
+// watchLateness measures how short of processor time this process is.
+func (g *Gossip) watchLateness(ctx context.Context) {
+	for ctx.Err() == nil {
+		due := time.Now().Add(latenessEvery)
+		time.Sleep(latenessEvery)
+		now := time.Now()
+		g.mu.Lock()
+		g.patience.ran(now.Sub(due), now)
+		_, news := g.patience.tell(now)
+		g.mu.Unlock()
+		if news {
+			if err := g.list.UpdateNode(rejoinTimeout); err != nil {
+				g.cfg.Log.Debug("telling how late this node is", "error", err)
+			}
+		}
+	}
+}
+
 // absent are the speakers that should be there and are not: those that the API
-// knows, and those that were members.
+// knows or, where it never was asked, those that were members.
 func (g *Gossip) absent() []Peer {
 	want := map[string]netip.Addr{}
 	for _, p := range g.cfg.Peers() {
@@ -154,10 +177,8 @@ func (g *Gossip) absent() []Peer {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for node, ip := range g.known {
-		if _, ok := want[node]; !ok && len(want) == 0 {
-			want[node] = ip
-		}
+	if len(want) == 0 {
+		maps.Copy(want, g.known)
 	}
 	var out []Peer
 	for node, ip := range want {
@@ -256,7 +277,16 @@ func (b broadcast) UniqueBroadcast()                      {}
 // delegate is Gossip as memberlist sees it.
 type delegate Gossip
 
-func (d *delegate) NodeMeta(int) []byte { return nil }
+// NodeMeta is how late the node is, in latenessUnit, where that is more than
+// tolerable.
+func (d *delegate) NodeMeta(int) []byte {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.patience.told == 0 {
+		return nil
+	}
+	return []byte{d.patience.told}
+}
 
 func (d *delegate) NotifyMsg(b []byte) { d.receive(b) }
 
@@ -286,21 +316,50 @@ type events Gossip
 func (e *events) NotifyJoin(n *memberlist.Node) {
 	node := *n
 	e.mu.Lock()
+	defer e.mu.Unlock()
 	e.live[node.Name] = &node
 	if ip, ok := netip.AddrFromSlice(node.Addr); ok {
 		e.known[node.Name] = ip.Unmap()
 	}
-	e.mu.Unlock()
+	if timer := e.doubted[node.Name]; timer != nil {
+		timer.Stop()
+		delete(e.doubted, node.Name)
+		e.cfg.Log.Info("speaker was slow, not dead", "node", node.Name)
+		return
+	}
 	e.cfg.Log.Info("speaker joined", "node", node.Name)
 	e.cfg.Post(election.MemberUp{Node: node.Name})
 }
 
 func (e *events) NotifyLeave(n *memberlist.Node) {
+	name := n.Name
 	e.mu.Lock()
-	delete(e.live, n.Name)
-	e.mu.Unlock()
-	e.cfg.Log.Info("speaker left", "node", n.Name)
-	e.cfg.Post(election.MemberDown{Node: n.Name})
+	defer e.mu.Unlock()
+	delete(e.live, name)
+	told := byte(0)
+	if len(n.Meta) > 0 {
+		told = n.Meta[0]
+	}
+	wait := e.patience.wait(told, time.Now())
+	if wait == 0 {
+		e.left(name)
+		return
+	}
+	var timer *time.Timer
+	timer = time.AfterFunc(wait, func() {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		if e.doubted[name] == timer {
+			delete(e.doubted, name)
+			e.left(name)
+		}
+	})
+	e.doubted[name] = timer
+}
+
+func (e *events) left(node string) {
+	e.cfg.Log.Info("speaker left", "node", node)
+	e.cfg.Post(election.MemberDown{Node: node})
 }
 
 func (e *events) NotifyUpdate(n *memberlist.Node) {

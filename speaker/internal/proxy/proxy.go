@@ -18,11 +18,15 @@ const (
 // answered is not there to be watched: other proxies have no such endpoint.
 func Watch(ctx context.Context, url string, report func(down bool)) {
 	client := &http.Client{Timeout: every, Transport: &http.Transport{DisableKeepAlives: true}}
+	watch(ctx, func() bool { return healthy(ctx, client, url) }, report)
+}
+
+func watch(ctx context.Context, healthy func() bool, report func(down bool)) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	seen, down, failed := false, false, 0
 	for {
-		if healthy(ctx, client, url) {
+		if healthy() {
 			seen, failed = true, 0
 		} else {
 			failed++
