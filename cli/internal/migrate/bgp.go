@@ -3,6 +3,7 @@ package migrate
 import (
 	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,6 +18,11 @@ const asTrans = int64(23456)
 // passwordMax is the length in bytes of the longest key that Linux takes for
 // TCP MD5.
 const passwordMax = 80
+
+// linkNameMax is the length in bytes of the longest name of an interface.
+const linkNameMax = 15
+
+const holdTimeMax = 65535 * time.Second
 
 // peer converts a BGPPeer, of MetalLB's v1beta1 or v1beta2.
 func (c *conversion) peer(o *object) {
@@ -43,18 +49,38 @@ func (c *conversion) peer(o *object) {
 	}
 	o.peerAddresses()
 	o.timers()
-	if o.spec["ebgpMultiHop"] == true {
-		switch {
-		case o.spec["dynamicASN"] == "internal":
-			o.drop(LeftOut, "ebgpMultiHop", "the session is iBGP, which may be multihop always")
-		case o.spec["interface"] != nil:
-			o.drop(LeftOut, "ebgpMultiHop", "a peer on an interface is one hop away")
+	o.internal()
+	for _, f := range []string{"interface", "vrf"} {
+		if name := text(o.spec, f); len(name) > linkNameMax || strings.ContainsAny(name, "/: \t\n") {
+			o.refuse(f, "no interface can have that name")
 		}
 	}
 	if len(text(o.spec, "password")) > passwordMax {
 		o.refuse("password", "it is longer than the %d bytes that Linux takes", passwordMax)
 	}
 	c.passwordSecret(o)
+}
+
+// internal converts what is for eBGP alone.
+func (o *object) internal() {
+	my, peer, local := o.spec["myASN"], o.spec["peerASN"], o.spec["localASN"]
+	ibgp := o.spec["dynamicASN"] == "internal" || peer == my
+	switch {
+	case local == nil:
+	case local == my:
+		o.drop(LeftOut, "localASN", "it is myASN")
+	case ibgp:
+		o.drop(NotKept, "localASN", "the session is iBGP, where routers do not take it")
+	case local == peer:
+		o.refuse("localASN", "it is peerASN, and the session would be iBGP for the peer alone")
+	}
+	switch {
+	case o.spec["ebgpMultiHop"] != true:
+	case ibgp:
+		o.drop(LeftOut, "ebgpMultiHop", "the session is iBGP, which may be multihop always")
+	case o.spec["interface"] != nil:
+		o.drop(LeftOut, "ebgpMultiHop", "a peer on an interface is one hop away")
+	}
 }
 
 // peerAddresses converts the two ends of the session and the router ID.
@@ -74,6 +100,8 @@ func (o *object) peerAddresses() {
 	}
 	switch {
 	case !source.IsValid():
+	case source.IsUnspecified():
+		o.drop(LeftOut, "sourceAddress", "it is not set")
 	case o.spec["interface"] != nil:
 		o.drop(NotKept, "sourceAddress", "a session on an interface is from its link-local address")
 	case source.Is6() && source.IsLinkLocalUnicast():
@@ -81,37 +109,48 @@ func (o *object) peerAddresses() {
 	case peer.IsValid() && peer.Is4() != source.Is4():
 		o.refuse("sourceAddress", "it is not of the family of peerAddress")
 	}
-	if id.Is6() {
+	switch {
+	case id.IsUnspecified():
+		o.drop(LeftOut, "routerID", "it is not set")
+	case id.Is6():
 		o.drop(NotKept, "routerID", "it is not written as an IPv4 address (RFC 6286); each node takes one of its own")
 	}
 }
 
+// duration is how our API server takes one; MetalLB takes all of Go's.
+var duration = regexp.MustCompile(`^(0|([0-9]+(\.[0-9]+)?(h|m|s|ms))+)$`)
+
 // timers converts the session's times: MetalLB rounds them down to seconds
 // when it uses them, and does not see that a hold time needs keepalives.
 func (o *object) timers() {
-	hold, keepalive := text(o.spec, "holdTime"), text(o.spec, "keepaliveTime")
-	holdTime, whole, ok := seconds(hold)
-	if ok && !whole {
-		o.set("holdTime", short(holdTime), "%s becomes %s: it is in whole seconds", hold, short(holdTime))
+	hold, _ := o.seconds("holdTime")
+	if hold > holdTimeMax {
+		o.set("holdTime", short(holdTimeMax), "%s becomes %s: it has 16 bits (RFC 4271 section 4.2)", text(o.spec, "holdTime"), short(holdTimeMax))
+		hold = holdTimeMax
 	}
-	keepaliveTime, whole, ok := seconds(keepalive)
-	switch {
-	case ok && keepaliveTime == 0 && holdTime > 0:
-		o.drop(Changed, "keepaliveTime", "%s is never, in whole seconds, and the session would end; it is a third of holdTime now", keepalive)
-	case ok && !whole:
-		o.set("keepaliveTime", short(keepaliveTime), "%s becomes %s: it is in whole seconds", keepalive, short(keepaliveTime))
+	keepalive, ok := o.seconds("keepaliveTime")
+	if ok && hold > 0 && keepalive == 0 {
+		o.drop(Changed, "keepaliveTime", "0 in whole seconds is never, and the session would end; it is a third of holdTime now")
 	}
+	o.seconds("connectTime")
 }
 
-// seconds reads a duration down to the second, and says whether that is all of
-// it and whether it is one.
-func seconds(s string) (d time.Duration, whole, ok bool) {
-	d, err := time.ParseDuration(s)
-	if err != nil {
-		return 0, false, false
+// seconds reads a time down to the second, writes it so where it is written
+// otherwise, and says whether it is one.
+func (o *object) seconds(field string) (time.Duration, bool) {
+	was := text(o.spec, field)
+	d, err := time.ParseDuration(was)
+	if err != nil || d < 0 {
+		return 0, false
 	}
-	down := d.Truncate(time.Second)
-	return down, down == d, true
+	whole := d.Truncate(time.Second)
+	switch {
+	case whole != d:
+		o.set(field, short(whole), "%s becomes %s: it is in whole seconds", was, short(whole))
+	case !duration.MatchString(was):
+		o.set(field, short(whole), "%s is written %s", was, short(whole))
+	}
+	return whole, true
 }
 
 // short writes whole seconds without the units that are 0.

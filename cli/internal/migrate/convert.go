@@ -70,9 +70,11 @@ func (o *object) set(field string, value any, detail string, args ...any) {
 	o.say(Changed, field, detail, args...)
 }
 
-// drop takes a field of the spec out and says why.
+// drop takes a field of the spec out and says why; how it was changed before
+// is of no interest then.
 func (o *object) drop(outcome Outcome, field, detail string, args ...any) {
 	delete(o.spec, field)
+	o.lines = slices.DeleteFunc(o.lines, func(l Line) bool { return l.Field == "spec."+field })
 	o.say(outcome, field, detail, args...)
 }
 

@@ -125,8 +125,11 @@ func FuzzConvert(f *testing.F) {
 			f.Fatal(err)
 		}
 		for _, part := range archive.Files {
-			if strings.HasSuffix(part.Name, ".yaml") {
-				f.Add(part.Data)
+			if part.Name == "manifests" || part.Name == "report" {
+				continue
+			}
+			for document := range bytes.SplitSeq(part.Data, []byte("\n---\n")) {
+				f.Add(document)
 			}
 		}
 	}
