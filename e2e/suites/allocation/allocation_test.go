@@ -1,53 +1,65 @@
 //go:build e2e
 
 // Package allocation shows that Services of type LoadBalancer get their
-// addresses in a real cluster, and that what is refused says so.
+// addresses in a real cluster, and that what is refused says so. There is a
+// test for each thing that is promised of pools and of allocation; this file
+// has what they share.
 package allocation
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
-	"github.com/porchlight-lb/porchlight/api/v1beta1"
 	"github.com/porchlight-lb/porchlight/e2e/cluster"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// service is a Service of type LoadBalancer without endpoints; more is YAML
-// of its spec, annotations YAML of its annotations.
-func service(name, annotations, more string) string {
-	return fmt.Sprintf(`
+// Annotations of a Service, as YAML; service takes several, with commas.
+func fromPool(name string) string    { return `"porchlight.dev/address-pool": "` + name + `"` }
+func asking(addresses string) string { return `"porchlight.dev/loadBalancerIPs": "` + addresses + `"` }
+func sharing(key string) string      { return `"porchlight.dev/allow-shared-ip": "` + key + `"` }
+
+// service is a Service of type LoadBalancer without endpoints; spec is YAML
+// of fields of its spec, and may replace those here.
+func service(name, annotations string, spec ...string) string {
+	fields := []string{"type: LoadBalancer"}
+	for _, field := range []string{"ports: [{port: 80}]", "selector: {app: none}"} {
+		key, _, _ := strings.Cut(field, " ")
+		if !slices.ContainsFunc(spec, func(f string) bool { return strings.HasPrefix(f, key) }) {
+			fields = append(fields, field)
+		}
+	}
+	return fmt.Sprintf(`---
 apiVersion: v1
 kind: Service
-metadata:
-  name: %s
-  annotations: {%s}
+metadata: {name: %s, annotations: {%s}}
 spec:
-  type: LoadBalancer
-  ports: [{port: 80}]
-  selector: {app: none}
-%s`, name, annotations, indent(more))
+  %s
+`, name, annotations, strings.Join(append(fields, spec...), "\n  "))
 }
 
-func indent(s string) string {
-	if s == "" {
-		return ""
-	}
-	return "  " + strings.ReplaceAll(s, "\n", "\n  ") + "\n"
+// pool is a pool for those who name it; spec is YAML of fields of its spec.
+func pool(name, addresses string, spec ...string) string {
+	return autoPool(name, addresses, append(spec, "autoAssign: false")...)
 }
 
-func pool(name, addresses string) string {
-	return fmt.Sprintf(`
+// autoPool is a pool for everybody; spec is YAML of fields of its spec.
+func autoPool(name, addresses string, spec ...string) string {
+	return fmt.Sprintf(`---
 apiVersion: porchlight.dev/v1beta1
 kind: IPAddressPool
 metadata: {name: %s, namespace: porchlight-system}
-spec: {addresses: [%s], autoAssign: false}
-`, name, addresses)
+spec:
+  %s
+`, name, strings.Join(append(spec, "addresses: ["+addresses+"]"), "\n  "))
 }
 
 // served waits until the Service has as many addresses.
@@ -59,220 +71,174 @@ func served(t *testing.T, c *cluster.Cluster, ns, name string, addresses int) *c
 	})
 }
 
-// refused waits until the Service says why it has no address, and returns what
-// it says.
-func refused(t *testing.T, c *cluster.Cluster, ns, name, reason string) string {
+// has waits until the Service has these addresses, in this order.
+func has(t *testing.T, c *cluster.Cluster, ns, name string, addresses ...string) *corev1.Service {
 	t.Helper()
-	var message string
-	c.Service(t, ns, name, "Allocated=False, "+reason, func(s *corev1.Service) bool {
-		for _, cond := range s.Status.Conditions {
-			if cond.Type == "porchlight.dev/Allocated" {
-				message = cond.Message
-			}
-		}
-		return len(s.Status.LoadBalancer.Ingress) == 0 &&
-			cluster.Condition(s.Status.Conditions, "porchlight.dev/Allocated", metav1.ConditionFalse, reason)
-	})
-	return message
-}
-
-func TestExternalIPOfEitherFamily(t *testing.T) {
-	c := cluster.ForTest(t)
-	ns := c.Namespace(t)
-	c.Apply(t, ns, service("four", "", "ipFamilies: [IPv4]")+"---"+
-		service("six", "", "ipFamilies: [IPv6]")+"---"+
-		service("both", "", "ipFamilyPolicy: RequireDualStack"))
-
-	four := served(t, c, ns, "four", 1)
-	if ip := four.Status.LoadBalancer.Ingress[0]; !strings.HasPrefix(ip.IP, "172.30.0.2") {
-		t.Errorf("address %s; want one of the pool 172.30.0.200-172.30.0.250", ip.IP)
-	} else if ip.IPMode == nil || *ip.IPMode != corev1.LoadBalancerIPModeVIP {
-		t.Errorf("ipMode %v; want VIP", ip.IPMode)
-	}
-	if got := four.Annotations["porchlight.dev/ip-allocated-from-pool"]; got != "default" {
-		t.Errorf("annotation ip-allocated-from-pool is %q; want default", got)
-	}
-	six := served(t, c, ns, "six", 1)
-	if ip := six.Status.LoadBalancer.Ingress[0].IP; !strings.HasPrefix(ip, "fd00:30::2") {
-		t.Errorf("address %s; want one of the pool fd00:30::200-fd00:30::2ff", ip)
-	}
-	both := served(t, c, ns, "both", 2)
-	all := slices.Concat(cluster.Addresses(four), cluster.Addresses(six), cluster.Addresses(both))
-	slices.Sort(all)
-	if len(slices.Compact(all)) != 4 {
-		t.Errorf("addresses %v; want four different ones", all)
-	}
-}
-
-func TestAddressFreedOnDeleteServesTheWaiting(t *testing.T) {
-	c := cluster.ForTest(t)
-	ns := c.Namespace(t)
-	c.Apply(t, ns, pool("single", "203.0.113.77/32"))
-	want := `"metallb.io/address-pool": single`
-	c.Apply(t, ns, service("first", want, ""))
-	served(t, c, ns, "first", 1)
-	c.Apply(t, ns, service("second", want, ""))
-	if m := refused(t, c, ns, "second", "PoolExhausted"); !strings.Contains(m, "single") {
-		t.Errorf("the refusal is %q; want it to name the pool", m)
-	}
-	c.Apply(t, ns, service("third", want, ""))
-	refused(t, c, ns, "third", "PoolExhausted")
-
-	if err := c.Delete(t.Context(), &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "first"}}); err != nil {
-		t.Fatal(err)
-	}
-	served(t, c, ns, "second", 1)
-	refused(t, c, ns, "third", "PoolExhausted")
-}
-
-func TestTypeChangedFreesAddress(t *testing.T) {
-	c := cluster.ForTest(t)
-	ns := c.Namespace(t)
-	c.Apply(t, ns, service("web", "", ""))
-	s := served(t, c, ns, "web", 1)
-	change := client.RawPatch(types.MergePatchType, []byte(`{"spec":{"type":"ClusterIP"}}`))
-	if err := c.Patch(t.Context(), s, change); err != nil { // a patch: the speakers write to the Service meanwhile
-		t.Fatal(err)
-	}
-	c.Service(t, ns, "web", "no address and no trace of one", func(s *corev1.Service) bool {
-		_, annotated := s.Annotations["porchlight.dev/ip-allocated-from-pool"]
-		return len(s.Status.LoadBalancer.Ingress) == 0 && !annotated && len(s.Status.Conditions) == 0
+	return c.Service(t, ns, name, strings.Join(addresses, ", "), func(s *corev1.Service) bool {
+		return slices.Equal(cluster.Addresses(s), addresses) &&
+			cluster.Condition(s.Status.Conditions, "porchlight.dev/Allocated", metav1.ConditionTrue, "Allocated")
 	})
 }
 
-func TestRefusals(t *testing.T) {
-	c := cluster.ForTest(t)
-	ns := c.Namespace(t)
-	c.Apply(t, ns, service("holder", `"porchlight.dev/loadBalancerIPs": 172.30.0.249`, ""))
-	served(t, c, ns, "holder", 1)
-	for _, refusal := range []struct{ name, annotation, reason, says string }{
-		{"outside", `"porchlight.dev/loadBalancerIPs": 10.1.2.3`, "AddressNotInPool", "10.1.2.3"},
-		{"taken", `"porchlight.dev/loadBalancerIPs": 172.30.0.249`, "AddressInUse", ns + "/holder"},
-		{"garbage", `"porchlight.dev/loadBalancerIPs": "172.30.0.300"`, "InvalidRequest", "172.30.0.300"},
-		{"nopool", `"porchlight.dev/address-pool": absent`, "PoolNotFound", "absent"},
-	} {
-		c.Apply(t, ns, service(refusal.name, refusal.annotation, ""))
-		if m := refused(t, c, ns, refusal.name, refusal.reason); !strings.Contains(m, refusal.says) {
-			t.Errorf("%s: refused with %q; want it to name %s", refusal.name, m, refusal.says)
-		}
-		awaitEvent(t, c, ns, refusal.name, refusal.reason)
-	}
-	c.Apply(t, ns, service("fine", "", ""))
-	served(t, c, ns, "fine", 1)
+// address waits until the Service has one address, and returns it.
+func address(t *testing.T, c *cluster.Cluster, ns, name string) string {
+	t.Helper()
+	return served(t, c, ns, name, 1).Status.LoadBalancer.Ingress[0].IP
 }
 
-// awaitEvent waits for an event of that reason on the Service.
-func awaitEvent(t *testing.T, c *cluster.Cluster, ns, name, reason string) {
+// refused waits until the Service has no address and says why, in words that
+// name all that the reason is about.
+func refused(t *testing.T, c *cluster.Cluster, ns, name, reason string, says ...string) {
 	t.Helper()
-	has := func() bool {
-		var events corev1.EventList
-		if err := c.List(t.Context(), &events, client.InNamespace(ns)); err != nil {
-			t.Fatal(err)
-		}
-		return slices.ContainsFunc(events.Items, func(e corev1.Event) bool {
-			return e.InvolvedObject.Name == name && e.Reason == reason
-		})
+	want := fmt.Sprintf("no address, Allocated=False, %s, with a message that names %q", reason, says)
+	c.Service(t, ns, name, want, func(s *corev1.Service) bool {
+		_, from := s.Annotations["porchlight.dev/ip-allocated-from-pool"]
+		return len(s.Status.LoadBalancer.Ingress) == 0 && !from &&
+			cluster.Condition(s.Status.Conditions, "porchlight.dev/Allocated", metav1.ConditionFalse, reason) &&
+			!slices.ContainsFunc(says, func(word string) bool { return !strings.Contains(allocated(s).Message, word) })
+	})
+}
+
+func allocated(s *corev1.Service) metav1.Condition {
+	if c := meta.FindStatusCondition(s.Status.Conditions, "porchlight.dev/Allocated"); c != nil {
+		return *c
 	}
-	w, err := c.Watch(t.Context(), &corev1.EventList{}, client.InNamespace(ns))
+	return metav1.Condition{}
+}
+
+// change merges a patch into a Service or pool. It is a patch because others
+// write to the object meanwhile.
+func change(t *testing.T, c *cluster.Cluster, o client.Object, patch string) {
+	t.Helper()
+	if err := c.Patch(t.Context(), o, client.RawPatch(types.MergePatchType, []byte(patch))); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func aService(ns, name string) *corev1.Service {
+	return &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}}
+}
+
+func remove(t *testing.T, c *cluster.Cluster, o client.Object) {
+	t.Helper()
+	if err := c.Delete(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// label sets a label of a namespace; an empty value removes it.
+func label(t *testing.T, c *cluster.Cluster, ns, key, value string) {
+	t.Helper()
+	quoted := "null"
+	if value != "" {
+		quoted = `"` + value + `"`
+	}
+	change(t, c, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns}},
+		fmt.Sprintf(`{"metadata":{"labels":{%q:%s}}}`, key, quoted))
+}
+
+// told are the events that the controller has told of a Service so far, as
+// reason and message; one that is a series counts as often as it was told.
+func told(ctx context.Context, t *testing.T, c *cluster.Cluster, ns, name string) []string {
+	t.Helper()
+	var all corev1.EventList
+	if err := c.List(ctx, &all, client.InNamespace(ns)); err != nil {
+		t.Fatal(err)
+	}
+	var told []string
+	for _, e := range all.Items {
+		if e.InvolvedObject.Name != name || e.ReportingController != "porchlight-controller" {
+			continue
+		}
+		times := max(1, int(e.Count))
+		if e.Series != nil {
+			times = max(times, int(e.Series.Count))
+		}
+		for range times {
+			told = append(told, e.Reason+": "+e.Message)
+		}
+	}
+	return told
+}
+
+// awaitTold waits until the controller told of the Service an event with that
+// reason whose message names all that it is about.
+func awaitTold(t *testing.T, c *cluster.Cluster, ns, name, reason string, says ...string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), cluster.Patience)
+	defer cancel()
+	w, err := c.Watch(ctx, &corev1.EventList{}, client.InNamespace(ns))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer w.Stop()
-	for !has() {
+	for {
+		all := told(context.WithoutCancel(ctx), t, c, ns, name)
+		if slices.ContainsFunc(all, func(e string) bool {
+			message, is := strings.CutPrefix(e, reason+": ")
+			return is && !slices.ContainsFunc(says, func(word string) bool { return !strings.Contains(message, word) })
+		}) {
+			return
+		}
 		if _, open := <-w.ResultChan(); !open {
-			t.Fatalf("no event %s on service %s", reason, name)
+			t.Fatalf("no event %s on service %s/%s that names %q; told: %q", reason, ns, name, says, all)
 		}
 	}
 }
 
-func TestBadPools(t *testing.T) {
-	c := cluster.ForTest(t)
-	ns := c.Namespace(t)
-	for _, bad := range []struct{ addresses, says string }{
-		{"10.0.0.0/33", "CIDR"},
-		{"10.0.0.1-fd00::1", "one family"},
-		{"10.0.0.1-", "range"},
-		{"nonsense", "CIDR"},
-		{"10.0.0.5-10.0.0.1", "end before it starts"},
-	} {
-		if why := c.Refused(t, cluster.System, pool("bad", `"`+bad.addresses+`"`)); !strings.Contains(why, bad.says) {
-			t.Errorf("%s: refused with %q; want it to say %q", bad.addresses, why, bad.says)
-		}
-	}
-
-	c.Apply(t, ns, pool("reversed", `"2001:db8::5-2001:db8::1"`))
-	poolCondition(t, c, "reversed", metav1.ConditionFalse, "InvalidAddresses", "2001:db8::5-2001:db8::1")
-	c.Apply(t, ns, pool("overlapping", "172.30.0.250-172.30.0.252"))
-	poolCondition(t, c, "overlapping", metav1.ConditionFalse, "Overlap", "default")
-	poolCondition(t, c, "default", metav1.ConditionTrue, "Ready", "")
-
-	c.Apply(t, ns, service("fine", "", ""))
-	served(t, c, ns, "fine", 1)
-}
-
-func poolCondition(t *testing.T, c *cluster.Cluster, name string, status metav1.ConditionStatus, reason, says string) {
+// quiesce waits until every event that the controller owes has been told: it
+// tells them in order, the recorder hands on each in a goroutine of its own,
+// and so an event that is begun after another has ended is behind all.
+func quiesce(t *testing.T, c *cluster.Cluster, ns string) {
 	t.Helper()
-	p := &v1beta1.IPAddressPool{ObjectMeta: metav1.ObjectMeta{Namespace: cluster.System, Name: name}}
-	err := c.Await(t.Context(), p, &v1beta1.IPAddressPoolList{}, func() bool {
-		return cluster.Condition(p.Status.Conditions, "Ready", status, reason) &&
-			slices.ContainsFunc(p.Status.Conditions, func(c metav1.Condition) bool {
-				return c.Type == "Ready" && strings.Contains(c.Message, says)
-			})
+	for range 2 {
+		fence := fmt.Sprintf("fence-%d", time.Now().UnixNano())
+		c.Apply(t, ns, service(fence, ""))
+		served(t, c, ns, fence, 1)
+		awaitTold(t, c, ns, fence, "Allocated")
+		remove(t, c, aService(ns, fence))
+	}
+}
+
+// bystander makes a Service that what the test does must not concern. The
+// function it returns checks that it was left alone: the same address, no
+// change of its condition, and no event but the first.
+func bystander(t *testing.T, c *cluster.Cluster, ns string) (untouched func()) {
+	t.Helper()
+	c.Apply(t, ns, service("bystander", ""))
+	before := served(t, c, ns, "bystander", 1)
+	awaitTold(t, c, ns, "bystander", "Allocated")
+	return func() {
+		t.Helper()
+		quiesce(t, c, ns)
+		now := served(t, c, ns, "bystander", 1)
+		if had, has := cluster.Addresses(before), cluster.Addresses(now); !slices.Equal(had, has) {
+			t.Errorf("the bystander had %v and has %v", had, has)
+		}
+		if was, is := allocated(before), allocated(now); was != is {
+			t.Errorf("the bystander's condition was %v and is %v", was, is)
+		}
+		if events := told(t.Context(), t, c, ns, "bystander"); len(events) != 1 {
+			t.Errorf("events of the bystander: %q; want the first alone", events)
+		}
+	}
+}
+
+// inALaterSecond makes the object, with a creation time after that of the
+// other: the API has it in whole seconds, and age decides.
+func inALaterSecond(t *testing.T, c *cluster.Cluster, than metav1.Time, text, namespace string, o client.Object) {
+	t.Helper()
+	cluster.Eventually(t, "a second passes", func(context.Context) error {
+		if now := time.Now(); !now.Truncate(time.Second).After(than.Time) {
+			return fmt.Errorf("it is %v still", now)
+		}
+		return nil
 	})
-	if err != nil {
-		t.Fatalf("pool %s: want Ready=%s, %s, naming %q: %v", name, status, reason, says, err)
-	}
-}
-
-func TestPoolCountsItsAddresses(t *testing.T) {
-	c := cluster.ForTest(t)
-	ns := c.Namespace(t)
-	c.Apply(t, ns, pool("counted", "203.0.113.64/30, 2001:db8:77::/64"))
-	c.Apply(t, ns, service("one", `"porchlight.dev/address-pool": counted`, "ipFamilyPolicy: RequireDualStack"))
-	served(t, c, ns, "one", 2)
-	p := &v1beta1.IPAddressPool{ObjectMeta: metav1.ObjectMeta{Namespace: cluster.System, Name: "counted"}}
-	if err := c.Await(t.Context(), p, &v1beta1.IPAddressPoolList{}, func() bool {
-		s := &p.Status
-		return s.AssignedIPv4 == "1" && s.AvailableIPv4 == "3" &&
-			s.AssignedIPv6 == "1" && s.AvailableIPv6 == "18446744073709551615"
-	}); err != nil {
-		t.Fatalf("want 1 of 4 and 1 of 2^64 addresses assigned: %v", err)
-	}
-}
-
-// A controller that starts anew gives nobody's address away, and changes
-// nobody's.
-func TestRestartChangesNothing(t *testing.T) {
-	c := cluster.ForTest(t)
-	ns := c.Namespace(t)
-	c.Apply(t, ns, pool("adopted", "203.0.113.16/28"))
-	want := `"porchlight.dev/address-pool": adopted`
-	held := map[string]string{}
-	for i := range 8 {
-		name := fmt.Sprintf("before-%d", i)
-		c.Apply(t, ns, service(name, want, ""))
-		held[name] = served(t, c, ns, name, 1).Status.LoadBalancer.Ingress[0].IP
-	}
-	if _, err := c.Kubectl("delete", "pod", "-n", cluster.System, "-l", "app.kubernetes.io/component=controller",
-		"--grace-period=0", "--force"); err != nil {
+	c.Apply(t, namespace, text)
+	if err := c.Get(t.Context(), client.ObjectKeyFromObject(o), o); err != nil {
 		t.Fatal(err)
 	}
-	taken := map[string]string{}
-	for i := range 8 {
-		name := fmt.Sprintf("after-%d", i)
-		c.Apply(t, ns, service(name, want, ""))
-		taken[name] = served(t, c, ns, name, 1).Status.LoadBalancer.Ingress[0].IP
-	}
-	owner := map[string]string{}
-	for name, ip := range taken {
-		owner[ip] = name
-	}
-	for name, ip := range held {
-		if other, both := owner[ip]; both {
-			t.Errorf("%s was given %s, which %s holds", other, ip, name)
-		}
-		if now := cluster.Addresses(served(t, c, ns, name, 1))[0]; now != ip {
-			t.Errorf("%s had %s and has %s after the restart", name, ip, now)
-		}
+	if created := o.GetCreationTimestamp(); !than.Before(&created) {
+		t.Fatalf("%s was made at %v, which is not after %v", o.GetName(), created, than)
 	}
 }
