@@ -2,7 +2,7 @@
 // they tell each other.
 //
 // The timings, and what they were measured to do, are in
-// docs/decisions/0005-membership.md. A node that is cut off from a LAN at rest is
+// docs/decisions/0006-membership.md. A node that is cut off from a LAN at rest is
 // dead to the others after 600 to 900 ms: up to three intervals until one of two
 // survivors probes it, one for the probe, five for the suspicion. Lifeguard's
 // awareness stays on, and patience.go has more time for who is slow.

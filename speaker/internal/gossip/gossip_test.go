@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -15,18 +16,24 @@ import (
 	"github.com/porchlight-lb/porchlight/speaker/internal/sandbox"
 )
 
-func TestMain(m *testing.M) { sandbox.Main(m) }
+func TestMain(m *testing.M) {
+	if which := os.Getenv(asMember); which != "" {
+		beMember(which)
+		return
+	}
+	sandbox.Main(m)
+}
 
 // cluster is speakers on addresses of the loopback interface.
 type cluster struct {
-	t     testing.TB
+	t     *testing.T
 	key   []byte
 	port  int
 	mu    sync.Mutex
 	peers []Peer // that the API knows
 }
 
-func newCluster(t testing.TB, key string, nodes ...string) *cluster {
+func newCluster(t *testing.T, key string, nodes ...string) *cluster {
 	c := &cluster{t: t, key: bytes.Repeat([]byte(key), 32)[:32], port: 7947}
 	for i, n := range nodes {
 		c.peers = append(c.peers, Peer{n, netip.AddrFrom4([4]byte{127, 0, key[0], byte(i + 1)})})
@@ -37,7 +44,7 @@ func newCluster(t testing.TB, key string, nodes ...string) *cluster {
 // speaker is a member, and what its election was told.
 type speaker struct {
 	*Gossip
-	t    testing.TB
+	t    *testing.T
 	node string
 	stop context.CancelFunc
 
