@@ -53,8 +53,10 @@ check: export ENVOY = $(shell bin/lab envoy)
 check: bin/lab tools ## format, lint, unit, property and golden tests
 	@bad=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$bad" ]; then echo "not formatted; gofmt -w:"; echo "$$bad"; exit 1; fi
 	go vet ./...
+	go vet -tags e2e ./speaker/internal/detector
 	go vet -C e2e -tags e2e ./...
 	bin/tools/staticcheck ./...
+	bin/tools/staticcheck -tags e2e ./speaker/internal/detector
 	cd e2e && ../bin/tools/staticcheck -tags e2e ./...
 	@mkdir -p $(RESULTS)
 	$(call gotestsum,check) -- ./...
@@ -121,11 +123,17 @@ e2e-teardown: lab
 	@mkdir -p $(RESULTS)
 	cd e2e && $(call gotestsum,teardown) -- -tags e2e -count=1 -timeout 30m ./lab/teardown
 
+# BFD against bfdd of FRR and BIRD, in network namespaces that the tests make.
+.PHONY: e2e-bfd
+e2e-bfd: deps tools
+	@mkdir -p $(RESULTS)
+	$(call gotestsum,bfd) -- -tags e2e -count=1 -timeout 10m ./speaker/internal/detector
+
 .PHONY: test
 test: lab ## everything: check, the lab's suites, conformance; a closing line of totals
 	@rm -rf $(RESULTS)
 	@bin/lab down --name '$(LAB)'
-	@$(MAKE) check && $(MAKE) verify && $(MAKE) e2e-teardown && $(MAKE) e2e; e=$$?; \
+	@$(MAKE) check && $(MAKE) verify && $(MAKE) e2e-bfd && $(MAKE) e2e-teardown && $(MAKE) e2e; e=$$?; \
 	  bin/lab down --name '$(LAB)' || e=1; $(MAKE) totals; exit $$e
 
 # Only the conformance suite skips, what the GatewayClass does not claim; a test

@@ -87,7 +87,14 @@ func (n *node) says(state State) Packet {
 }
 
 func (n *node) receive(p Packet) Drop {
-	drop := n.table.Receive(n.now, Arrival{Remote: n.path.Remote, Interface: n.path.Interface, TTL: 255, Multihop: n.path.Multihop}, p.Marshal())
+	_, drop := n.table.Receive(n.now, Arrival{Remote: n.path.Remote, Interface: n.path.Interface, TTL: 255, Multihop: n.path.Multihop}, p.Marshal())
+	n.collect()
+	return drop
+}
+
+// arrives is a Down packet that comes another way.
+func (n *node) arrives(from Arrival) Drop {
+	_, drop := n.table.Receive(n.now, from, n.says(Down).Marshal())
 	n.collect()
 	return drop
 }
@@ -204,7 +211,7 @@ func TestSentences(t *testing.T) {
 		}},
 		{"6.3", "the source address field can change or the interface over which the packets are received can change, but the packets will still be associated with the proper session", func(t *testing.T) {
 			n := begin(t, nil).up()
-			drop := n.table.Receive(n.now, Arrival{Remote: netip.MustParseAddr("192.0.2.99"), Interface: "eth1", TTL: 255}, n.says(Down).Marshal())
+			_, drop := n.table.Receive(n.now, Arrival{Remote: netip.MustParseAddr("192.0.2.99"), Interface: "eth1", TTL: 255}, n.says(Down).Marshal())
 			n.want("drop", drop, Drop(""))
 			n.want("state", n.status().State, Down)
 		}},
@@ -637,7 +644,7 @@ func TestSentences(t *testing.T) {
 				if ttl == 255 {
 					want = ""
 				}
-				n.want("drop", n.table.Receive(n.now, Arrival{Remote: singleHop.Remote, Interface: "eth0", TTL: ttl}, n.says(Down).Marshal()), want)
+				n.want("drop", n.arrives(Arrival{Remote: singleHop.Remote, Interface: "eth0", TTL: ttl}), want)
 			}
 		}},
 		{"RFC 5883, 3", "The Echo function MUST NOT be used over multiple hops", func(t *testing.T) {
@@ -650,7 +657,7 @@ func TestSentences(t *testing.T) {
 			path := Path{Remote: netip.MustParseAddr("198.51.100.1"), Multihop: true}
 			n := beginOn(t, path, func(c *Config) { c.MinimumTTL = 250 })
 			for ttl, want := range map[int]Drop{255: "", 250: "", 249: BadTTL} {
-				n.want("drop", n.table.Receive(n.now, Arrival{Remote: path.Remote, TTL: ttl, Multihop: true}, n.says(Down).Marshal()), want)
+				n.want("drop", n.arrives(Arrival{Remote: path.Remote, TTL: ttl, Multihop: true}), want)
 			}
 		}},
 	} {
@@ -731,7 +738,7 @@ func TestDemultiplexing(t *testing.T) {
 		}
 		table.Ready()
 		c.from.TTL = 255
-		drop := table.Receive(1, c.from, Packet{State: Down, DetectMult: 3, MyDiscriminator: 5, DesiredMinTx: slow, RequiredMinRx: slow}.Marshal())
+		_, drop := table.Receive(1, c.from, Packet{State: Down, DetectMult: 3, MyDiscriminator: 5, DesiredMinTx: slow, RequiredMinRx: slow}.Marshal())
 		changes := table.Ready().Changes
 		if c.want < 0 {
 			if drop != NoSession || len(changes) > 0 {
@@ -749,7 +756,7 @@ func TestDiscriminatorOfAnotherPort(t *testing.T) {
 	n := begin(t, nil).up()
 	for _, from := range []Arrival{{Multihop: true}, {VRF: "red"}} {
 		from.Remote, from.Interface, from.TTL = singleHop.Remote, "eth0", 255
-		n.want("drop", n.table.Receive(n.now, from, n.says(Down).Marshal()), NoSession)
+		n.want("drop", n.arrives(from), NoSession)
 	}
 	n.want("state", n.status().State, Up)
 }

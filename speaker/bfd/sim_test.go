@@ -228,7 +228,7 @@ func (p *pair) deliver(s *side, f flight) {
 		from := Arrival{Remote: s.path.Remote, Local: s.path.Local, Interface: "eth0", TTL: f.ttl}
 		before := s.heard
 		s.heard = pkt.State
-		if drop := s.table.Receive(p.now, from, f.payload); drop != "" {
+		if _, drop := s.table.Receive(p.now, from, f.payload); drop != "" {
 			s.heard = before
 		} else {
 			s.lastRx = p.now

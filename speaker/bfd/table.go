@@ -163,23 +163,23 @@ func (t *Table) Remove(now time.Duration, path Path) {
 	}
 }
 
-// Receive takes a control packet. It reports why the packet was dropped, empty
-// where it was not.
-func (t *Table) Receive(now time.Duration, from Arrival, payload []byte) Drop {
+// Receive takes a control packet. It reports why the packet was dropped, or
+// whose it was.
+func (t *Table) Receive(now time.Duration, from Arrival, payload []byte) (Path, Drop) {
 	p, drop := Unmarshal(payload)
 	if drop != "" {
-		return drop
+		return Path{}, drop
 	}
 	s := t.find(from, p)
 	switch {
 	case s == nil:
-		return NoSession
+		return Path{}, NoSession
 	case !s.path.Multihop && from.TTL != TTL, s.path.Multihop && from.TTL < int(s.cfg.MinimumTTL):
-		return BadTTL
+		return s.path, BadTTL
 	}
 	drop = s.receive(now, p)
 	t.finish(now, s)
-	return drop
+	return s.path, drop
 }
 
 // find demultiplexes (RFC 5880 sections 6.3 and 6.8.6, RFC 5881 section 3,
