@@ -64,6 +64,16 @@ func (o *object) refuse(field, detail string, args ...any) {
 	o.say(NotKept, field, "the object is not written: "+detail, args...)
 }
 
+// unknown says of a field that it is not known. Without one that may limit what
+// is selected, the object would be for more than it was, so it is refused.
+func (o *object) unknown(field string) {
+	if strings.Contains(strings.ToLower(field), "selector") || strings.HasPrefix(field, "serviceAllocation.") {
+		o.refuse(field, "no such field is known, and without it more may be selected")
+		return
+	}
+	o.say(NotKept, field, "no such field is known")
+}
+
 // set changes a field of the spec and says why.
 func (o *object) set(field string, value any, detail string, args ...any) {
 	o.spec[field] = value
@@ -284,7 +294,7 @@ func (c *conversion) convert(o *object) {
 	var p pruned
 	p.prune(o.spec, k.spec, "")
 	for _, at := range p.unknown {
-		o.say(NotKept, at, "no such field is known")
+		o.unknown(at)
 	}
 	for _, at := range p.null {
 		o.say(LeftOut, at, "it is null")

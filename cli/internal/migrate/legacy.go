@@ -76,9 +76,7 @@ func (c *conversion) configMap(d Document) []*object {
 		o := l.object("BFDProfile", l.name("BFDProfile", i, profile), profile, legacyBFD)
 		c.made = append(c.made, o)
 	}
-	if aliases := fields(config, "bgp-communities"); len(aliases) > 0 {
-		c.made = append(c.made, l.communities(aliases))
-	}
+	l.communities(config)
 	for i, peer := range l.section(config, "peers") {
 		c.made = append(c.made, l.peer(i, peer))
 	}
@@ -93,11 +91,9 @@ func (c *conversion) configMap(d Document) []*object {
 			l.lines = append(l.lines, Line{NotKept, "data.config." + k, "no such field is known"})
 		}
 	}
-	for _, k := range slices.Sorted(maps.Keys(fields(d.object, "data"))) {
-		if k != "config" {
-			l.lines = append(l.lines, Line{LeftOut, "data." + k, "MetalLB reads config alone"})
-		}
-	}
+	l.leave("data.", fields(d.object, "data"), "config")
+	l.leave("metadata.", meta, "name", "namespace")
+	l.leave("", d.object, "apiVersion", "kind", "metadata", "data")
 	c.entries = append(c.entries, Entry{"ConfigMap", strings.TrimPrefix(l.origin, "ConfigMap "), "v1", d.Source, l.lines})
 	return pools
 }
@@ -109,6 +105,15 @@ type legacy struct {
 	// names are what the objects of a kind are named now, by what they were.
 	names map[[2]string]string
 	lines []Line
+}
+
+// leave says of the ConfigMap's other fields that they have no part in it.
+func (l *legacy) leave(path string, from map[string]any, except ...string) {
+	for _, k := range slices.Sorted(maps.Keys(from)) {
+		if !slices.Contains(except, k) {
+			l.lines = append(l.lines, Line{LeftOut, path + k, "it is the ConfigMap's own"})
+		}
+	}
 }
 
 // section returns the objects of a list of the configuration.
@@ -136,39 +141,39 @@ func (l *legacy) section(config map[string]any, section string) []map[string]any
 	return all
 }
 
-// object is one of the new kinds. A field that is not in the table keeps its
-// name, by which it is reported.
+// object is one of the new kinds, with the fields that the table renames.
 func (l *legacy) object(kind, name string, from map[string]any, table map[string]string) *object {
-	spec := rename(from, table)
-	return &object{
+	o := &object{
 		kind: kind, name: name, origin: l.origin, source: l.source, namespace: l.namespace,
-		metadata: map[string]any{}, spec: spec, had: slices.Sorted(maps.Keys(spec)),
+		metadata: map[string]any{},
 	}
+	o.spec = o.rename(from, table, "")
+	o.had = slices.Sorted(maps.Keys(o.spec))
+	return o
 }
 
-func rename(from map[string]any, table map[string]string) map[string]any {
+// rename returns an object with the fields of a table by their new names. One
+// that is not in the table is no field, whatever its name means now.
+func (o *object) rename(from map[string]any, table map[string]string, path string) map[string]any {
 	to := map[string]any{}
-	for k, v := range from {
+	for _, k := range slices.Sorted(maps.Keys(from)) {
 		if now, ok := table[k]; ok {
-			k = now
+			to[now] = from[k]
+		} else {
+			o.unknown(path + k)
 		}
-		to[k] = v
 	}
 	return to
 }
 
-// renameAll renames the fields of the objects of a list.
-func renameAll(list any, table map[string]string) any {
-	items, ok := list.([]any)
-	if !ok {
-		return list
-	}
+// renameAll renames the fields of the objects in a list of the spec.
+func (o *object) renameAll(field string, table map[string]string) {
+	items, _ := o.spec[field].([]any)
 	for i, item := range items {
-		if o, ok := item.(map[string]any); ok {
-			items[i] = rename(o, table)
+		if from, ok := item.(map[string]any); ok {
+			items[i] = o.rename(from, table, fmt.Sprintf("%s[%d].", field, i))
 		}
 	}
-	return items
 }
 
 // reserve keeps the names that objects of the API may have for those that have
@@ -238,10 +243,7 @@ func dnsName(was string) string {
 
 func (l *legacy) peer(index int, from map[string]any) *object {
 	o := l.object("BGPPeer", fmt.Sprintf("peer%d", index+1), from, legacyPeer)
-	o.spec["nodeSelectors"] = renameAll(o.spec["nodeSelectors"], legacySelector)
-	if o.spec["nodeSelectors"] == nil {
-		delete(o.spec, "nodeSelectors")
-	}
+	o.renameAll("nodeSelectors", legacySelector)
 	// MetalLB reads a number there as text.
 	if n, ok := o.spec["password"].(int64); ok {
 		o.spec["password"] = strconv.FormatInt(n, 10)
@@ -257,9 +259,7 @@ func (l *legacy) peer(index int, from map[string]any) *object {
 func (l *legacy) pool(index int, from map[string]any) *object {
 	was := text(from, "name")
 	o := l.object("AddressPool", l.name("AddressPool", index, from), from, legacyPool)
-	if advertisements, ok := o.spec["bgpAdvertisements"]; ok {
-		o.spec["bgpAdvertisements"] = renameAll(advertisements, legacyAdvertisement)
-	}
+	o.renameAll("bgpAdvertisements", legacyAdvertisement)
 	if o.name != was {
 		l.todo = append(l.todo, fmt.Sprintf("Services that ask for pool %q must ask for %s", was, o.name))
 	}
@@ -267,11 +267,22 @@ func (l *legacy) pool(index int, from map[string]any) *object {
 }
 
 // communities makes one object of all names.
-func (l *legacy) communities(aliases map[string]any) *object {
+func (l *legacy) communities(config map[string]any) {
+	const section = "bgp-communities"
+	aliases, ok := config[section].(map[string]any)
+	switch {
+	case ok && len(aliases) > 0:
+		l.lines = append(l.lines, Line{Changed, "data.config." + section, "Community communities"})
+	case ok || config[section] == nil:
+		return
+	default:
+		l.lines = append(l.lines, Line{NotKept, "data.config." + section, "it is not an object"})
+		return
+	}
 	list := []any{}
 	for _, name := range slices.Sorted(maps.Keys(aliases)) {
 		list = append(list, map[string]any{"name": name, "value": fmt.Sprint(aliases[name])})
 	}
-	l.lines = append(l.lines, Line{Changed, "data.config.bgp-communities", "Community communities"})
-	return l.object("Community", "communities", map[string]any{"communities": list}, nil)
+	all := map[string]any{"communities": list}
+	l.made = append(l.made, l.object("Community", "communities", all, map[string]string{"communities": "communities"}))
 }
