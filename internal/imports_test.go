@@ -97,6 +97,18 @@ var rules = []rule{
 		ban:  []string{module + "controller", module + "speaker", module + "cli"},
 	},
 	{
+		why:    "what the API says is one thing, what each protocol makes of it another: who announces listens to watch, and watch knows none of them",
+		from:   []string{module + "speaker/internal/watch"},
+		ban:    []string{module + "speaker"},
+		except: []string{module + "speaker/internal/watch", module + "speaker/internal/kube"},
+	},
+	{
+		why:    "the sandbox enters namespaces and runs programs, for tests",
+		from:   []string{module + "speaker"},
+		ban:    []string{module + "speaker/internal/sandbox"},
+		direct: true,
+	},
+	{
 		why:    "the API types have no logic and so need none of ours",
 		from:   []string{module + "api"},
 		ban:    []string{module},

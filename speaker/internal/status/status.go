@@ -94,7 +94,7 @@ func (w *Writer) Changed(_ *watch.State, c watch.Change) {
 	if c.Service.Name == "" {
 		return
 	}
-	if !c.Reported {
+	if !c.Reported && !c.Endpoints {
 		w.pace.note(time.Now())
 	}
 	w.mu.Lock()

@@ -73,6 +73,8 @@ type Change struct {
 	Addresses []netip.Addr
 	// Reported: nothing but the condition Announced of the Service changed.
 	Reported bool
+	// Endpoints: nothing but the Service's endpoints changed.
+	Endpoints bool
 
 	// Node that appeared, changed, or vanished.
 	Node string
@@ -263,7 +265,7 @@ func (w *Watch) unserve(service, name types.NamespacedName) {
 
 func (w *Watch) endpointsChanged(service types.NamespacedName) {
 	if s := w.state.Services[service]; s != nil {
-		w.tell(Change{Service: service, Addresses: s.Addresses})
+		w.tell(Change{Service: service, Addresses: s.Addresses, Endpoints: true})
 	}
 }
 

@@ -100,9 +100,9 @@ func TestChangesOfAService(t *testing.T) {
 		}, []Change{{Service: name, Addresses: []netip.Addr{vip, other}}}},
 		{"has endpoints", func() {
 			w.setSlice(types.NamespacedName{Name: "a-1"}, endpoints{name, []string{"n1"}})
-		}, []Change{{Service: name, Addresses: []netip.Addr{other}}}},
+		}, []Change{{Service: name, Addresses: []netip.Addr{other}, Endpoints: true}}},
 		{"has the same endpoints", func() { w.setSlice(types.NamespacedName{Name: "a-1"}, endpoints{name, []string{"n1"}}) }, nil},
-		{"has none", func() { w.removeSlice(types.NamespacedName{Name: "a-1"}) }, []Change{{Service: name, Addresses: []netip.Addr{other}}}},
+		{"has none", func() { w.removeSlice(types.NamespacedName{Name: "a-1"}) }, []Change{{Service: name, Addresses: []netip.Addr{other}, Endpoints: true}}},
 		{"vanishes", func() { w.removeService(name) }, []Change{{Service: name, Addresses: []netip.Addr{other}}}},
 		{"vanishes again", func() { w.removeService(name) }, nil},
 	} {
@@ -119,7 +119,7 @@ func TestChangesOfAService(t *testing.T) {
 }
 
 func sameChange(a, b Change) bool {
-	return a.Service == b.Service && a.Node == b.Node && a.Reported == b.Reported && a.Selection == b.Selection && slices.Equal(a.Addresses, b.Addresses)
+	return a.Service == b.Service && a.Node == b.Node && a.Reported == b.Reported && a.Endpoints == b.Endpoints && a.Selection == b.Selection && slices.Equal(a.Addresses, b.Addresses)
 }
 
 func TestChangesOfNodesAndPools(t *testing.T) {
