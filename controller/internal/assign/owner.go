@@ -111,7 +111,9 @@ func (o *owner) account(svc *corev1.Service) bool {
 	a := o.accounts[k]
 	ours := owned(o.class, svc)
 	switch {
-	case !ours && !s.marked():
+	case !ours && (!s.marked() || a == nil && s.balancer && !o.gave(s.addresses)):
+		// A Service of another class that was never ours, and has nothing from
+		// our pools, is marked by another installation.
 		if a != nil {
 			o.dismiss(k)
 		}

@@ -167,6 +167,25 @@ func TestAddressesOfAnotherClassStay(t *testing.T) {
 	}
 }
 
+// Another installation marks its Services as we do ours.
+func TestServicesOfAnotherInstallationStay(t *testing.T) {
+	theirs := marked(balancer("a", "192.0.2.1"), reason.Allocated, "192.0.2.1 from pool p", "p")
+	class := "other"
+	theirs.Spec.LoadBalancerClass = &class
+	d := started(names.Class{Name: "mine"}, theirs)
+	d.setService(theirs)
+	if j, ok := d.wanted[keyOf(theirs)]; ok {
+		t.Errorf("wanted %+v; it is none of our business", j.wish)
+	}
+	// What is nobody's any more is cleared, whoever marked it.
+	nobodys := theirs.DeepCopy()
+	nobodys.Spec.Type, nobodys.Spec.LoadBalancerClass = corev1.ServiceTypeClusterIP, nil
+	d.setService(nobodys)
+	if _, ok := d.wanted[keyOf(nobodys)]; !ok {
+		t.Error("the marks of a Service that is no load balancer any more stay")
+	}
+}
+
 // Events say what changed, once it is written, and nothing else.
 func TestEvents(t *testing.T) {
 	d := started(names.Class{}, balancer("a"))
