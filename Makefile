@@ -80,7 +80,7 @@ golden: bin/lab ## rewrite the wanted outputs of the golden tests; the diff is t
 
 .PHONY: sim
 sim: ## a long simulation of the election, or of one SEED=; STEPS=
-	go test ./speaker/election -run TestSimulation -count=1 -v -timeout 60m -args $(if $(SEED),-seed=$(SEED)) -steps=$(or $(STEPS),10000000)
+	go test ./speaker/election -run TestSimulation -count=1 -v -timeout 60m -args $(if $(SEED),-seed=$(SEED)) -steps=$(or $(STEPS),5000000)
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME each (30s)

@@ -55,6 +55,7 @@ type host struct {
 	up      bool
 	joined  bool
 	frozen  bool
+	deaf    bool // while frozen: its sockets lost what came
 	thawing bool // answers, but has not handled anything yet
 	run     int  // counts starts
 	gossip  int  // group that it can talk to
@@ -152,6 +153,12 @@ func (c *cluster) step(h *host, event Event) {
 		}
 	}
 	if h.frozen || h.thawing {
+		switch event.(type) {
+		case Receive, SawAnnouncement:
+			if h.deaf {
+				return
+			}
+		}
 		h.pending = append(h.pending, do)
 		return
 	}
@@ -394,7 +401,7 @@ func (c *cluster) stop(h *host) {
 }
 
 func (c *cluster) freeze(h *host) {
-	h.frozen, h.stopped = true, h.local(c.now)
+	h.frozen, h.stopped, h.deaf = true, h.local(c.now), c.rng.IntN(2) == 0
 	c.membership(h)
 	c.disturb()
 }

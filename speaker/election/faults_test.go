@@ -44,6 +44,10 @@ func course(seed uint64, rounds, nodes int) []action {
 		return out
 	}
 	out := []action{{kind: "rest"}}
+	if rounds == 0 { // too large for more
+		out = append(out, some(faultKinds, 3, 2*time.Second)...)
+		return append(out, action{kind: "heal"}, action{kind: "rest"})
+	}
 	for range rounds {
 		if rng.IntN(3) > 0 {
 			out = append(out, some(plannedKinds, 5, 6*time.Second)...)

@@ -45,11 +45,13 @@ func everyOf(nodes int) *Advertisement {
 	return v
 }
 
+var everyPrefix = []netip.Prefix{everywhere}
+
 // large is n0 of a cluster in which the others hold the addresses.
 func large(nodes, addresses int) *Election {
 	e := New(Config{Node: "n0"}, 0)
 	every := everyOf(nodes)
-	on := []Interface{{Name: "eth0", Prefixes: []netip.Prefix{everywhere}}}
+	on := []Interface{{Name: "eth0", Prefixes: everyPrefix}}
 	var m Message
 	for i := range nodes {
 		name := fmt.Sprintf("n%d", i)

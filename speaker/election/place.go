@@ -75,7 +75,12 @@ func (e *Election) candidates(a *address, yield func(candidate) bool) {
 	if a.claim.Phase != Released {
 		holder = a.claim.Node
 	}
-	returns := holder != "" && a.claim.Phase >= Offered && e.void(a.claim)
+	returns := false
+	if e.void(a.claim) {
+		if returns = holder != "" && a.claim.Phase >= Offered; !returns {
+			holder = ""
+		}
+	}
 	for _, node := range e.ableNodes() {
 		if node == holder && !returns || !a.selects(node) || a.placeReason(node, e.states[node].Interfaces) != "" {
 			continue

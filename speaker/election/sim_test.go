@@ -60,8 +60,10 @@ func newRun(seed uint64) *run {
 	sizes := []struct{ nodes, addresses, rounds int }{{3, 6, 6}, {2, 3, 6}, {5, 20, 6}, {3, 50, 5}, {8, 30, 5}, {4, 1, 6}, {12, 40, 4}}
 	size := sizes[seed%uint64(len(sizes))]
 	switch {
-	case seed%1000 == 500:
-		size.nodes, size.addresses, size.rounds = 200, 5000, 1
+	case seed%5000 == 500:
+		size.nodes, size.addresses, size.rounds = 200, 400, 0
+	case seed%5000 == 250:
+		size.nodes, size.addresses, size.rounds = 10, 5000, 0
 	case seed%100 == 50:
 		size.nodes, size.addresses, size.rounds = 60, 300, 1
 	}
