@@ -1,6 +1,6 @@
 // Command speaker runs on every node. The speakers agree who answers for each
-// address, and answer ARP and NDP for it. The decisions are in election and
-// layer2, the rest in internal.
+// address, and answer ARP and NDP for it; or each announces it over BGP. The
+// decisions are in election, layer2, bgp and bfd, the rest in internal.
 //
 // It needs the host's network and the capability NET_RAW, for the raw sockets;
 // nothing else.
@@ -22,11 +22,14 @@ import (
 
 	"github.com/porchlight-lb/porchlight/internal/names"
 	"github.com/porchlight-lb/porchlight/internal/program"
+	"github.com/porchlight-lb/porchlight/speaker/bgp"
 	"github.com/porchlight-lb/porchlight/speaker/election"
 	"github.com/porchlight-lb/porchlight/speaker/internal/advertise"
 	"github.com/porchlight-lb/porchlight/speaker/internal/agent"
 	"github.com/porchlight-lb/porchlight/speaker/internal/gossip"
 	"github.com/porchlight-lb/porchlight/speaker/internal/kube"
+	"github.com/porchlight-lb/porchlight/speaker/internal/originate"
+	"github.com/porchlight-lb/porchlight/speaker/internal/peering"
 	"github.com/porchlight-lb/porchlight/speaker/internal/proxy"
 	"github.com/porchlight-lb/porchlight/speaker/internal/segment"
 	"github.com/porchlight-lb/porchlight/speaker/internal/status"
@@ -40,6 +43,7 @@ type options struct {
 	join          time.Duration
 	refresh       time.Duration
 	drain         time.Duration
+	bgpDrain      time.Duration
 	ignoreExclude bool
 	class         names.Class
 	proxyHealth   string
@@ -57,6 +61,7 @@ func main() {
 	flag.DurationVar(&o.drain, "drain-timeout", 5*time.Second, "how long to wait at a stop until others took over")
 	flag.StringVar(&o.class.Name, "lb-class", names.LoadBalancerClass, "spec.loadBalancerClass of the Services to announce")
 	flag.BoolVar(&o.class.Required, "require-class", false, "leave Services without a loadBalancerClass alone")
+	flag.DurationVar(&o.bgpDrain, "bgp-drain-time", 3*time.Second, "how long BGP peers without graceful restart have at a stop to turn to other paths")
 	flag.BoolVar(&o.ignoreExclude, "ignore-exclude-lb", false, "announce also from nodes labelled node.kubernetes.io/exclude-from-external-load-balancers")
 	flag.StringVar(&o.proxyHealth, "proxy-health-url", "http://127.0.0.1:10256/livez", "health of kube-proxy; a node whose proxy was healthy and is not any more yields; empty: not watched")
 	flag.Parse()
@@ -106,7 +111,23 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 		Recorder: mgr.GetEventRecorder("porchlight-speaker"),
 	}
 	writer.Init()
-	objects := watch.New(o.Namespace, o.ignoreExclude, advertise.New(speaker.Post), writer)
+
+	routes := peering.New(log, o.node)
+	routes.RouterID = peering.RouterID(o.node, ip)
+	routes.Drain = o.bgpDrain
+	writer.Plan = routes.Do
+	sessions := &status.Sessions{
+		Log: log, Node: o.node, Namespace: o.Namespace, API: api, Plan: routes.Do,
+		Recorder: mgr.GetEventRecorder("porchlight-speaker"),
+	}
+	sessions.Init()
+	routes.Changed = sessions.Changed
+	routes.Touched = func(ips []netip.Addr) {
+		writer.RoutesChanged(ips)
+		sessions.Touch()
+	}
+
+	objects := watch.New(o.Namespace, o.ignoreExclude, advertise.New(speaker.Post), originate.New(routes.Post), writer)
 	objects.Class = o.class
 	writer.View = objects.View
 
@@ -126,6 +147,8 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 			return 0, err
 		}
 		debug.FreeOSMemory() // what decoding the lists took is not needed again
+		routes.Begin()
+		serve(func(ctx context.Context) error { sessions.Run(ctx); return nil })
 		key, err := gossip.Key(ctx, log, api.Core, o.Namespace)
 		if err != nil {
 			return 0, err
@@ -148,14 +171,19 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 		serve(func(ctx context.Context) error { writer.Run(ctx); return nil })
 		if o.proxyHealth != "" {
 			serve(func(ctx context.Context) error {
-				proxy.Watch(ctx, o.proxyHealth, func(down bool) { speaker.Post(election.SetProxy{Down: down}) })
+				proxy.Watch(ctx, o.proxyHealth, func(down bool) {
+					speaker.Post(election.SetProxy{Down: down})
+					routes.Post(bgp.SetProxy{Down: down})
+				})
 				return nil
 			})
 		}
 		return others, nil
 	}
-	if err := program.Add(mgr, speaker, false); err != nil {
-		return err
+	for _, task := range []program.Task{speaker, routes} {
+		if err := program.Add(mgr, task, false); err != nil {
+			return err
+		}
 	}
 	if err := mgr.Start(ctx); err != nil && !errors.Is(err, context.Canceled) {
 		return err

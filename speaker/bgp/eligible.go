@@ -159,9 +159,9 @@ func (p *Planner) resolvePeers() {
 			switch {
 			case state.Refused.Reason != "":
 			case !found:
-				state.Refused = refusal(reason.SecretNotFound, "there is no Secret %s", peer.Secret)
+				state.Refused = refusal(reason.SecretNotFound, "there is no Secret %s of type kubernetes.io/basic-auth", peer.Secret)
 			case secret.Invalid:
-				state.Refused = refusal(reason.SecretInvalid, "Secret %s is not of type kubernetes.io/basic-auth with 1 to 80 bytes in its key password", peer.Secret)
+				state.Refused = refusal(reason.SecretInvalid, "Secret %s has no password, or one of more than 80 bytes", peer.Secret)
 			}
 		}
 		if peer.Profile != "" {

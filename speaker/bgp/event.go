@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/porchlight-lb/porchlight/internal/reason"
+	"github.com/porchlight-lb/porchlight/speaker/bfd"
 )
 
 // Event is something that happened. The types of this file are all there are.
@@ -45,7 +46,7 @@ type (
 	// SetProfile adds a BFD profile or changes it.
 	SetProfile struct {
 		Name    string
-		Profile Profile
+		Profile bfd.Config
 	}
 	// DeleteProfile says that there is no such profile any more.
 	DeleteProfile struct{ Name string }
@@ -228,11 +229,3 @@ func (Password) String() string { return "[redacted]" }
 
 // GoString keeps a Password out of %#v.
 func (Password) GoString() string { return "[redacted]" }
-
-// Profile is a BFDProfile. Intervals are in milliseconds.
-type Profile struct {
-	Receive, Transmit, Echo uint32
-	Multiplier              uint32
-	EchoMode, Passive       bool
-	MinimumTTL              uint32
-}

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/porchlight-lb/porchlight/internal/reason"
+	"github.com/porchlight-lb/porchlight/speaker/bfd"
 )
 
 // Planner is the state of one node's plan. It is not safe for concurrent use.
@@ -16,7 +17,7 @@ type Planner struct {
 	peers          map[string]Peer
 	advertisements map[string]*advertisement
 	communities    map[string]map[string]string // aliases by object
-	profiles       map[string]Profile
+	profiles       map[string]bfd.Config
 	secrets        map[string]SetSecret
 	addresses      map[netip.Addr]*address
 	within         map[netip.Prefix]map[netip.Addr]bool // addresses of a prefix
@@ -68,7 +69,7 @@ type PeerState struct {
 	// Password is resolved.
 	Password Password
 	// Profile is the BFD profile; nil: no BFD.
-	Profile *Profile
+	Profile *bfd.Config
 	Refused Refusal
 }
 
@@ -76,7 +77,7 @@ type PeerState struct {
 func New(node string) *Planner {
 	return &Planner{
 		node: node, nodes: map[string]reason.Reason{}, peers: map[string]Peer{}, advertisements: map[string]*advertisement{},
-		communities: map[string]map[string]string{}, profiles: map[string]Profile{}, secrets: map[string]SetSecret{},
+		communities: map[string]map[string]string{}, profiles: map[string]bfd.Config{}, secrets: map[string]SetSecret{},
 		addresses: map[netip.Addr]*address{}, within: map[netip.Prefix]map[netip.Addr]bool{}, sessions: map[session]bool{},
 		states: map[string]PeerState{}, paths: map[string]map[netip.Prefix]*Attributes{}, conflict: map[netip.Prefix]map[string]bool{},
 		same: map[string]*Attributes{}, dirty: map[netip.Prefix]bool{}, changed: map[change]bool{}, touched: map[netip.Addr]bool{},

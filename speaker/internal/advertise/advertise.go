@@ -108,28 +108,9 @@ func (a *Advertiser) update(state *watch.State, ip netip.Addr) {
 // their advertisements; some endpoint of any; on the node, of each that wants
 // them there.
 func (a *Advertiser) address(state *watch.State, ip netip.Addr) election.Address {
-	out := election.Address{IP: ip, NoEndpoints: true}
+	out := election.Address{IP: ip}
+	out.NoEndpoints, out.Local = state.Served(ip)
 	users := state.Users(ip)
-	for _, user := range users {
-		s := state.Services[user]
-		var local map[string]bool
-		if s.Local {
-			local = map[string]bool{}
-		}
-		for node := range state.Endpoints(user) {
-			out.NoEndpoints = false
-			if s.Local {
-				local[node] = true
-			}
-		}
-		switch {
-		case !s.Local:
-		case out.Local == nil:
-			out.Local = local
-		default:
-			maps.DeleteFunc(out.Local, func(node string, _ bool) bool { return !local[node] })
-		}
-	}
 	for _, adv := range a.advertisements {
 		for _, user := range users {
 			if adv.Covers(state, state.Services[user], ip) {

@@ -2,6 +2,7 @@ package status
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -9,6 +10,7 @@ import (
 
 	"github.com/porchlight-lb/porchlight/internal/names"
 	"github.com/porchlight-lb/porchlight/internal/reason"
+	"github.com/porchlight-lb/porchlight/speaker/bgp"
 	"github.com/porchlight-lb/porchlight/speaker/election"
 )
 
@@ -16,22 +18,40 @@ import (
 // address.
 const mostReasons = 8
 
-// condition is True where every address is announced. Its reason is the first
-// that is not Announced, in the order of the addresses. The message names the
-// owners, and says of the other nodes why they are not. The time is left to
-// the caller.
-func condition(verdicts []election.Verdict) metav1.Condition {
+// condition is True where every address is announced, on layer 2 or over BGP.
+// Its reason is the first that is not Announced, in the order of the addresses.
+// The message names the owners, and says of the other nodes why they are not.
+// The time is left to the caller.
+func condition(verdicts []election.Verdict, routes map[netip.Addr]bgp.Verdict) metav1.Condition {
 	c := metav1.Condition{Type: names.Announced, Status: metav1.ConditionTrue, Reason: string(reason.Announced)}
-	var owners []string
+	var texts []string
 	var others []string            // what is said of the nodes not chosen
 	about := map[string][]string{} // the addresses of which it is said
 	for _, v := range verdicts {
-		owners = append(owners, ownerText(v))
-		if c.Reason == string(reason.Announced) && v.Reason != reason.Announced {
-			c.Reason = string(v.Reason)
+		route := routes[v.IP]
+		text, why, announced := ownerText(v), v.Reason, v.Owner != ""
+		switch {
+		case !route.Advertised:
+		case v.Reason == reason.NoAdvertisement: // over BGP alone
+			text, why, announced = routeText(v.IP, route), route.Reason, route.Reason == reason.Announced
+		default:
+			text += " and " + routeText(v.IP, route)
+			if route.Reason == reason.Announced {
+				announced = true
+				if v.Owner == "" && v.Reason != reason.AddressConflict {
+					why = reason.Announced
+				}
+			}
 		}
-		if v.Owner == "" {
+		texts = append(texts, text)
+		if c.Reason == string(reason.Announced) && why != reason.Announced {
+			c.Reason = string(why)
+		}
+		if !announced {
 			c.Status = metav1.ConditionFalse
+		}
+		if v.Reason == reason.NoAdvertisement && route.Advertised {
+			continue
 		}
 		if text := notChosen(v.Nodes); text != "" {
 			if about[text] == nil {
@@ -40,7 +60,7 @@ func condition(verdicts []election.Verdict) metav1.Condition {
 			about[text] = append(about[text], v.IP.String())
 		}
 	}
-	c.Message = strings.Join(owners, ", ")
+	c.Message = strings.Join(texts, ", ")
 	for _, text := range others {
 		c.Message += "; not chosen"
 		if len(about[text]) < len(verdicts) {
@@ -49,6 +69,15 @@ func condition(verdicts []election.Verdict) metav1.Condition {
 		c.Message += ": " + text
 	}
 	return c
+}
+
+// routeText does not name the nodes, which are many and come and go: the
+// ServiceBGPStatuses do.
+func routeText(ip netip.Addr, v bgp.Verdict) string {
+	if v.Reason == reason.Announced {
+		return fmt.Sprintf("%s is announced over BGP", ip)
+	}
+	return fmt.Sprintf("%s is not announced over BGP (%s)", ip, v.Reason)
 }
 
 func ownerText(v election.Verdict) string {

@@ -12,6 +12,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/porchlight-lb/porchlight/api/v1beta1"
@@ -46,30 +47,59 @@ func statusName(key types.NamespacedName, node string) string {
 
 // writeL2Status says that this node answers for a Service, or takes that away.
 func (w *Writer) writeL2Status(ctx context.Context, key types.NamespacedName, interfaces []string) error {
-	name := statusName(key, w.Node)
+	o := serviceStatus{resource: l2statuses, name: statusName(key, w.Node)}
+	if len(interfaces) > 0 {
+		status := v1beta1.ServiceL2StatusStatus{Node: w.Node, ServiceName: key.Name, ServiceNamespace: key.Namespace}
+		for _, i := range interfaces {
+			status.Interfaces = append(status.Interfaces, v1beta1.InterfaceInfo{Name: i})
+		}
+		o.object, o.status = &v1beta1.ServiceL2Status{ObjectMeta: w.about(key, o.name)}, status
+	}
+	return w.writeServiceStatus(ctx, o)
+}
+
+// about is the metadata of an object in which this node tells of a Service.
+func (w *Writer) about(key types.NamespacedName, name string) metav1.ObjectMeta {
+	return metav1.ObjectMeta{
+		Namespace: w.Namespace, Name: name,
+		Labels: map[string]string{
+			names.ManagedBy: names.Porchlight, nodeLabel: w.Node, serviceLabel: key.Name, namespaceLabel: key.Namespace,
+		},
+	}
+}
+
+// serviceStatus is an object in which this node tells of a Service.
+type serviceStatus struct {
+	resource, name string
+	object         runtime.Object // to create; nil: the node has nothing to tell
+	status         any
+}
+
+// id tells the objects of different kinds apart.
+func (o serviceStatus) id() string { return o.resource + "/" + o.name }
+
+// writeServiceStatus writes an object, if it does not say so already, or
+// deletes it where there is nothing to tell.
+func (w *Writer) writeServiceStatus(ctx context.Context, o serviceStatus) error {
 	w.mu.Lock()
-	said, wrote := w.wrote[name]
+	said, wrote := w.wrote[o.id()]
 	w.mu.Unlock()
-	if len(interfaces) == 0 {
+	if o.object == nil {
 		if !wrote {
 			return nil
 		}
 		if err := w.pace.wait(ctx); err != nil {
 			return err
 		}
-		if err := w.deleteL2Status(ctx, name); err != nil {
+		if err := w.deleteStatus(ctx, o.resource, o.name); err != nil {
 			return err
 		}
 		w.mu.Lock()
-		delete(w.wrote, name)
+		delete(w.wrote, o.id())
 		w.mu.Unlock()
 		return nil
 	}
-	status := v1beta1.ServiceL2StatusStatus{Node: w.Node, ServiceName: key.Name, ServiceNamespace: key.Namespace}
-	for _, i := range interfaces {
-		status.Interfaces = append(status.Interfaces, v1beta1.InterfaceInfo{Name: i})
-	}
-	patch, err := json.Marshal(map[string]any{"status": status})
+	patch, err := json.Marshal(map[string]any{"status": o.status})
 	if err != nil {
 		return err
 	}
@@ -78,58 +108,54 @@ func (w *Writer) writeL2Status(ctx context.Context, key types.NamespacedName, in
 	if wrote && said == h.Sum64() {
 		return nil
 	}
-	w.setWrote(name, unknown)
+	w.setWrote(o.id(), unknown)
 	if err := w.pace.wait(ctx); err != nil {
 		return err
 	}
 	if !wrote {
-		object := &v1beta1.ServiceL2Status{ObjectMeta: metav1.ObjectMeta{
-			Namespace: w.Namespace, Name: name,
-			Labels: map[string]string{
-				names.ManagedBy: names.Porchlight, nodeLabel: w.Node, serviceLabel: key.Name, namespaceLabel: key.Namespace,
-			},
-		}}
-		err := w.API.Porchlight.Post().Namespace(w.Namespace).Resource(l2statuses).Body(object).Do(ctx).Error()
+		err := w.API.Porchlight.Post().Namespace(w.Namespace).Resource(o.resource).Body(o.object).Do(ctx).Error()
 		if err != nil && !apierrors.IsAlreadyExists(err) {
-			return fmt.Errorf("creating ServiceL2Status %s: %w", name, err)
+			return fmt.Errorf("creating %s: %w", o.id(), err)
 		}
 	}
-	err = w.API.Porchlight.Patch(types.MergePatchType).Namespace(w.Namespace).Resource(l2statuses).Name(name).
+	err = w.API.Porchlight.Patch(types.MergePatchType).Namespace(w.Namespace).Resource(o.resource).Name(o.name).
 		SubResource("status").Body(patch).Do(ctx).Error()
 	if apierrors.IsNotFound(err) {
 		w.mu.Lock()
-		delete(w.wrote, name) // to be created at the next try
+		delete(w.wrote, o.id()) // to be created at the next try
 		w.mu.Unlock()
 	}
 	if err != nil {
-		return fmt.Errorf("writing ServiceL2Status %s: %w", name, err)
+		return fmt.Errorf("writing %s: %w", o.id(), err)
 	}
-	w.setWrote(name, h.Sum64())
+	w.setWrote(o.id(), h.Sum64())
 	return nil
 }
 
-func (w *Writer) setWrote(name string, digest uint64) {
+func (w *Writer) setWrote(id string, digest uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.wrote[name] = digest
+	w.wrote[id] = digest
 }
 
-func (w *Writer) deleteL2Status(ctx context.Context, name string) error {
-	err := w.API.Porchlight.Delete().Namespace(w.Namespace).Resource(l2statuses).Name(name).Do(ctx).Error()
+func (w *Writer) deleteStatus(ctx context.Context, resource, name string) error {
+	err := w.API.Porchlight.Delete().Namespace(w.Namespace).Resource(resource).Name(name).Do(ctx).Error()
 	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("deleting ServiceL2Status %s: %w", name, err)
+		return fmt.Errorf("deleting %s/%s: %w", resource, name, err)
 	}
 	return nil
 }
 
-// sweep deletes the ServiceL2Statuses that say what is not so: each node its
+// sweep deletes the objects that say of Services what is not so: each node its
 // own, the others' whoever may write about the Service now.
 func (w *Writer) sweep(ctx context.Context) {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
 	for {
-		if err := w.sweepOnce(ctx); err != nil && ctx.Err() == nil {
-			w.Log.Debug("looking for stale ServiceL2Statuses", "error", err)
+		for resource, stale := range map[string]func(types.NamespacedName, string) bool{l2statuses: w.stale, bgpstatuses: w.staleRoute} {
+			if err := w.sweepOnce(ctx, resource, stale); err != nil && ctx.Err() == nil {
+				w.Log.Debug("looking for what is stale", "resource", resource, "error", err)
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -139,28 +165,32 @@ func (w *Writer) sweep(ctx context.Context) {
 	}
 }
 
-func (w *Writer) sweepOnce(ctx context.Context) error {
+func (w *Writer) sweepOnce(ctx context.Context, resource string, stale func(types.NamespacedName, string) bool) error {
 	options := metav1.ListOptions{LabelSelector: names.ManagedBy + "=" + names.Porchlight, Limit: sweepPage}
 	for {
-		var list v1beta1.ServiceL2StatusList
-		err := w.API.Porchlight.Get().Namespace(w.Namespace).Resource(l2statuses).
-			VersionedParams(&options, metav1.ParameterCodec).Do(ctx).Into(&list)
+		var list metav1.PartialObjectMetadataList
+		raw, err := w.API.Porchlight.Get().Namespace(w.Namespace).Resource(resource).
+			VersionedParams(&options, metav1.ParameterCodec).Do(ctx).Raw()
+		if err == nil {
+			err = json.Unmarshal(raw, &list)
+		}
 		if err != nil {
-			return fmt.Errorf("listing ServiceL2Statuses: %w", err)
+			return fmt.Errorf("listing %s: %w", resource, err)
 		}
 		for i := range list.Items {
 			o := &list.Items[i]
 			key := types.NamespacedName{Namespace: o.Labels[namespaceLabel], Name: o.Labels[serviceLabel]}
 			switch node := o.Labels[nodeLabel]; {
 			case node == w.Node:
+				id := serviceStatus{resource: resource, name: o.Name}.id()
 				w.mu.Lock()
-				if _, ok := w.wrote[o.Name]; !ok {
-					w.wrote[o.Name] = unknown
+				if _, ok := w.wrote[id]; !ok {
+					w.wrote[id] = unknown
 				}
 				w.mu.Unlock()
 				w.queue.Add(key)
-			case w.stale(key, node):
-				if err := w.deleteL2Status(ctx, o.Name); err != nil {
+			case stale(key, node):
+				if err := w.deleteStatus(ctx, resource, o.Name); err != nil {
 					return err
 				}
 			}

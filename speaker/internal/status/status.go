@@ -1,5 +1,6 @@
-// Package status writes down what the election decided: the condition
-// Announced of Services, ServiceL2Status objects, events and metrics. Nothing
+// Package status writes down what the election and the BGP plan decided: the
+// condition Announced of Services, ServiceL2Status, ServiceBGPStatus,
+// BGPSessionState and ConfigurationState objects, events and metrics. Nothing
 // of it is on the path of an announcement.
 package status
 
@@ -22,6 +23,7 @@ import (
 
 	"github.com/porchlight-lb/porchlight/internal/names"
 	"github.com/porchlight-lb/porchlight/internal/reason"
+	"github.com/porchlight-lb/porchlight/speaker/bgp"
 	"github.com/porchlight-lb/porchlight/speaker/election"
 	"github.com/porchlight-lb/porchlight/speaker/internal/kube"
 	"github.com/porchlight-lb/porchlight/speaker/internal/watch"
@@ -58,6 +60,8 @@ type Writer struct {
 	View func(f func(*watch.State))
 	// Ask runs f with the election.
 	Ask func(f func(*election.Election)) bool
+	// Plan runs f with the BGP plan; nil: there is none.
+	Plan func(f func(*bgp.Planner)) bool
 
 	pace  *pace
 	queue workqueue.TypedRateLimitingInterface[types.NamespacedName]
@@ -226,6 +230,14 @@ func (w *Writer) write(ctx context.Context, key types.NamespacedName) error {
 	if err := w.writeL2Status(ctx, key, interfaces); err != nil {
 		return err
 	}
+	var ips []netip.Addr
+	for _, v := range verdicts {
+		ips = append(ips, v.IP)
+	}
+	routes, peers := w.routes(ips)
+	if err := w.writeBGPStatus(ctx, key, peers); err != nil {
+		return err
+	}
 	var s *watch.Service
 	w.View(func(state *watch.State) { s = state.Services[key] })
 	if len(verdicts) == 0 || s == nil || writer != w.Node {
@@ -240,7 +252,7 @@ func (w *Writer) write(ctx context.Context, key types.NamespacedName) error {
 	if writer != w.Node {
 		return nil
 	}
-	return w.writeCondition(ctx, key, s, condition(verdicts))
+	return w.writeCondition(ctx, key, s, condition(verdicts, routes))
 }
 
 // note keeps what this node is to say of a Service and has not said, and of
@@ -363,7 +375,7 @@ func (w *Writer) tellMoves(ctx context.Context, key types.NamespacedName, s *wat
 		note := fmt.Sprintf("node %s answers for %s", m.To, m.IP)
 		if m.From != "" && m.From != m.To {
 			note += " instead of " + m.From
-			if err := w.deleteL2Status(ctx, statusName(key, m.From)); err != nil {
+			if err := w.deleteStatus(ctx, l2statuses, statusName(key, m.From)); err != nil {
 				failed = err
 			}
 		}

@@ -64,7 +64,7 @@ func TestCondition(t *testing.T) {
 		{"many nodes", []election.Verdict{owned(v4, "n1", many...)}, metav1.ConditionTrue, reason.Announced,
 			"n1 answers for 192.0.2.10; not chosen: n3 NodeExcluded, a NotOwner, b NotOwner, c NotOwner, d NotOwner, e NotOwner, f NotOwner, g NotOwner, and 3 more"},
 	} {
-		c := condition(tt.verdicts)
+		c := condition(tt.verdicts, nil)
 		if c.Status != tt.status || c.Reason != string(tt.reason) || c.Message != tt.message {
 			t.Errorf("%s: %s %s %q", tt.name, c.Status, c.Reason, c.Message)
 		}

@@ -2,6 +2,7 @@ package watch
 
 import (
 	"hash/fnv"
+	"iter"
 	"net/netip"
 	"slices"
 	"strings"
@@ -213,4 +214,19 @@ func (p *Pool) Contains(ip netip.Addr) bool {
 	return slices.ContainsFunc(p.blocks, func(b block) bool {
 		return ip.BitLen() == b.first.BitLen() && b.first.Compare(ip) <= 0 && ip.Compare(b.last) <= 0
 	})
+}
+
+// Prefixes yields for each block the smallest prefix that it fits into.
+func (p *Pool) Prefixes() iter.Seq[netip.Prefix] {
+	return func(yield func(netip.Prefix) bool) {
+		for _, b := range p.blocks {
+			bits := b.first.BitLen()
+			for netip.PrefixFrom(b.first, bits).Masked() != netip.PrefixFrom(b.last, bits).Masked() {
+				bits--
+			}
+			if !yield(netip.PrefixFrom(b.first, bits).Masked()) {
+				return
+			}
+		}
+	}
 }

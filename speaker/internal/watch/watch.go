@@ -39,6 +39,7 @@ type State struct {
 	// Speakers are by pod.
 	Speakers         map[types.NamespacedName]Speaker
 	L2Advertisements map[string]*v1beta1.L2AdvertisementSpec
+	Peering          Peering
 
 	users  map[netip.Addr][]types.NamespacedName // of an address, in order
 	slices map[types.NamespacedName]endpoints    // by EndpointSlice
@@ -65,6 +66,33 @@ func (s *State) Endpoints(service types.NamespacedName) iter.Seq[string] {
 	}
 }
 
+// Served says where an address is served, by the Services that share it:
+// nowhere, or on nodes of which only those in local may announce it, since each
+// Service that keeps traffic local has an endpoint there; nil: any node may.
+func (s *State) Served(ip netip.Addr) (nowhere bool, local map[string]bool) {
+	nowhere = true
+	for _, user := range s.users[ip] {
+		var here map[string]bool
+		if s.Services[user].Local {
+			here = map[string]bool{}
+		}
+		for node := range s.Endpoints(user) {
+			nowhere = false
+			if here != nil {
+				here[node] = true
+			}
+		}
+		switch {
+		case here == nil:
+		case local == nil:
+			local = here
+		default:
+			maps.DeleteFunc(local, func(node string, _ bool) bool { return !here[node] })
+		}
+	}
+	return nowhere, local
+}
+
 // Change is what is new in a State.
 type Change struct {
 	// Service that appeared, changed, or vanished, or whose endpoints did, with
@@ -81,6 +109,8 @@ type Change struct {
 	// Selection: pools, advertisements, or labels of nodes changed, so that any
 	// address may be concerned.
 	Selection bool
+	// Peering: something of State.Peering changed.
+	Peering bool
 }
 
 // Listener hears of every change, one at a time. It must not block, nor call
@@ -111,7 +141,8 @@ func New(namespace string, ignoreExclude bool, listeners ...Listener) *Watch {
 		state: State{
 			Services: map[types.NamespacedName]*Service{}, Nodes: map[string]*Node{}, Pools: map[string]*Pool{},
 			Speakers: map[types.NamespacedName]Speaker{}, L2Advertisements: map[string]*v1beta1.L2AdvertisementSpec{},
-			users: map[netip.Addr][]types.NamespacedName{}, slices: map[types.NamespacedName]endpoints{},
+			Peering: newPeering(),
+			users:   map[netip.Addr][]types.NamespacedName{}, slices: map[types.NamespacedName]endpoints{},
 			served: map[types.NamespacedName][]types.NamespacedName{},
 		},
 	}
@@ -126,6 +157,12 @@ func (w *Watch) Start(ctx context.Context, api *kube.Clients) error {
 		func() error { return follow(ctx, w.speakers(api.Core)) },
 		func() error { return follow(ctx, w.pools(api.Porchlight)) },
 		func() error { return follow(ctx, w.l2advertisements(api.Porchlight)) },
+		func() error { return follow(ctx, w.passwords(api.Core)) },
+		func() error { return follow(ctx, w.bfdprofiles(api.Porchlight)) },
+		func() error { return follow(ctx, w.communities(api.Porchlight)) },
+		func() error { return follow(ctx, w.bgppeers(api.Porchlight)) },
+		func() error { return follow(ctx, w.bgpadvertisements(api.Porchlight)) },
+		func() error { return follow(ctx, w.sessions(api.Porchlight)) },
 		func() error { return follow(ctx, w.endpointSlices(api.Discovery)) },
 		func() error { return follow(ctx, w.services(api.Core)) },
 	} {
@@ -149,6 +186,18 @@ func (w *Watch) Put(objects ...runtime.Object) {
 			w.pools(nil).put(o)
 		case *v1beta1.L2Advertisement:
 			w.l2advertisements(nil).put(o)
+		case *corev1.Secret:
+			w.passwords(nil).put(o)
+		case *v1beta1.BFDProfile:
+			w.bfdprofiles(nil).put(o)
+		case *v1beta1.Community:
+			w.communities(nil).put(o)
+		case *v1beta1.BGPPeer:
+			w.bgppeers(nil).put(o)
+		case *v1beta1.BGPAdvertisement:
+			w.bgpadvertisements(nil).put(o)
+		case *v1beta1.BGPSessionState:
+			w.sessions(nil).put(o)
 		case *discoveryv1.EndpointSlice:
 			w.endpointSlices(nil).put(o)
 		case *corev1.Service:

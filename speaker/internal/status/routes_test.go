@@ -1,0 +1,47 @@
+package status
+
+import (
+	"net/netip"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/porchlight-lb/porchlight/internal/reason"
+	"github.com/porchlight-lb/porchlight/speaker/bgp"
+	"github.com/porchlight-lb/porchlight/speaker/election"
+)
+
+// What is announced by either protocol is announced.
+func TestConditionOfBothProtocols(t *testing.T) {
+	owned := election.Verdict{IP: v4, Owner: "n1", Reason: reason.Announced}
+	nobody := election.Verdict{IP: v4, Reason: reason.NoSubnet}
+	unadvertised := election.Verdict{IP: v4, Reason: reason.NoAdvertisement, Nodes: []election.NodeVerdict{{Node: "n1", Reason: reason.SelectorMismatch}}}
+	for _, tt := range []struct {
+		name    string
+		l2      election.Verdict
+		route   bgp.Verdict
+		status  metav1.ConditionStatus
+		reason  reason.Reason
+		message string
+	}{
+		{"neither", unadvertised, bgp.Verdict{Reason: reason.NoAdvertisement}, metav1.ConditionFalse, reason.NoAdvertisement,
+			"no node answers for 192.0.2.10; not chosen: n1 SelectorMismatch"},
+		{"BGP alone", unadvertised, bgp.Verdict{Advertised: true, Reason: reason.Announced}, metav1.ConditionTrue, reason.Announced,
+			"192.0.2.10 is announced over BGP"},
+		{"BGP alone, without a session", unadvertised, bgp.Verdict{Advertised: true, Reason: reason.NoSession}, metav1.ConditionFalse, reason.NoSession,
+			"192.0.2.10 is not announced over BGP (NoSession)"},
+		{"both", owned, bgp.Verdict{Advertised: true, Reason: reason.Announced}, metav1.ConditionTrue, reason.Announced,
+			"n1 answers for 192.0.2.10 and 192.0.2.10 is announced over BGP"},
+		{"both, without a session", owned, bgp.Verdict{Advertised: true, Reason: reason.NoSession}, metav1.ConditionTrue, reason.Announced,
+			"n1 answers for 192.0.2.10 and 192.0.2.10 is not announced over BGP (NoSession)"},
+		{"both, without a subnet", nobody, bgp.Verdict{Advertised: true, Reason: reason.Announced}, metav1.ConditionTrue, reason.Announced,
+			"no node answers for 192.0.2.10 and 192.0.2.10 is announced over BGP"},
+		{"both, and neither does", nobody, bgp.Verdict{Advertised: true, Reason: reason.NoSession}, metav1.ConditionFalse, reason.NoSubnet,
+			"no node answers for 192.0.2.10 and 192.0.2.10 is not announced over BGP (NoSession)"},
+	} {
+		c := condition([]election.Verdict{tt.l2}, map[netip.Addr]bgp.Verdict{v4: tt.route})
+		if c.Status != tt.status || c.Reason != string(tt.reason) || c.Message != tt.message {
+			t.Errorf("%s: %s %s %q", tt.name, c.Status, c.Reason, c.Message)
+		}
+	}
+}
