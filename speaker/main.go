@@ -14,7 +14,6 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
-	"runtime"
 	"runtime/debug"
 	"time"
 
@@ -50,7 +49,6 @@ type options struct {
 }
 
 func main() {
-	runtime.MemProfileRate = 0 // nobody reads the profile, which is megabytes
 	var o options
 	o.Bind(flag.CommandLine)
 	flag.StringVar(&o.node, "node-name", os.Getenv("NODE_NAME"), "name of this node")
@@ -80,7 +78,7 @@ func main() {
 
 // gcPercent trades a little processor time for memory: the speaker's heap is
 // small, hardly changes, and is on every node.
-const gcPercent = 40
+const gcPercent = 25
 
 func run(ctx context.Context, o options, log *slog.Logger) error {
 	ip, err := netip.ParseAddr(o.ip)
