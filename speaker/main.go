@@ -25,6 +25,7 @@ import (
 	"github.com/porchlight-lb/porchlight/speaker/election"
 	"github.com/porchlight-lb/porchlight/speaker/internal/advertise"
 	"github.com/porchlight-lb/porchlight/speaker/internal/agent"
+	"github.com/porchlight-lb/porchlight/speaker/internal/detector"
 	"github.com/porchlight-lb/porchlight/speaker/internal/gossip"
 	"github.com/porchlight-lb/porchlight/speaker/internal/kube"
 	"github.com/porchlight-lb/porchlight/speaker/internal/originate"
@@ -113,6 +114,12 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 	routes := peering.New(log, o.node)
 	routes.RouterID = peering.RouterID(o.node, ip)
 	routes.Drain = o.bgpDrain
+	paths, err := detector.New(log)
+	if err != nil {
+		return err
+	}
+	paths.Changed = routes.BFDChanged
+	routes.BFD = paths
 	writer.Plan = routes.Do
 	sessions := &status.Sessions{
 		Log: log, Node: o.node, Namespace: o.Namespace, API: api, Plan: routes.Do,
@@ -178,7 +185,7 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 		}
 		return others, nil
 	}
-	for _, task := range []program.Task{speaker, routes} {
+	for _, task := range []program.Task{paths, speaker, routes} {
 		if err := program.Add(mgr, task, false); err != nil {
 			return err
 		}

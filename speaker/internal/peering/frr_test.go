@@ -231,7 +231,7 @@ func TestFlood(t *testing.T) {
 func TestManyPrefixes(t *testing.T) {
 	r := frr(t, accept)
 	const many = 5000
-	events := []bgp.Event{peer("frr", "10.0.0.1", 64512, nil), advertisement("all", nil)}
+	events := []any{peer("frr", "10.0.0.1", 64512, nil), advertisement("all", nil)}
 	ip := netip.MustParseAddr("10.1.0.0")
 	for range many {
 		events = append(events, address(ip.String(), "all"))

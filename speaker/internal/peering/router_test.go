@@ -61,9 +61,10 @@ func must(name string, args ...string) {
 
 // router is a running router.
 type router struct {
-	t   *testing.T
-	pid int
-	end func()
+	t    *testing.T
+	pid  int
+	port string // on the bridge
+	end  func()
 }
 
 var ports int
@@ -95,6 +96,7 @@ func newRouter(t *testing.T, addresses []string, script string) *router {
 	t.Cleanup(r.end)
 	ports++
 	port := "port" + strconv.Itoa(ports)
+	r.port = port
 	run(t, "ip", "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", strconv.Itoa(r.pid))
 	run(t, "ip", "link", "set", port, "master", "br0", "up")
 	r.run("sysctl", "-qw", "net.ipv6.conf.eth0.accept_dad=0", "net.ipv6.conf.eth0.accept_ra=0")
@@ -138,10 +140,12 @@ func frr(t *testing.T, lines ...string) *router {
 		strings.Join(lines, "\n ") + "\nexit\n"
 	write(t, filepath.Join(dir, "zebra.conf"), "hostname frr\n")
 	write(t, filepath.Join(dir, "bgpd.conf"), config)
+	write(t, filepath.Join(dir, "bfdd.conf"), "hostname frr\nbfd\n profile fast\n  detect-multiplier 3\n  receive-interval 50\n  transmit-interval 50\n exit\nexit\n")
 	r := newRouter(t, []string{"10.0.0.1/24", "fd00:a::1/64"}, fmt.Sprintf(`
 for d in /var/run/frr /var/tmp/frr; do mkdir -p $d; mount -t tmpfs tmpfs $d; chown frr:frr $d; done
 install -o frr -g frr %[1]s/*.conf /var/run/frr
 /usr/lib/frr/zebra -d -f /var/run/frr/zebra.conf
+/usr/lib/frr/bfdd -d -f /var/run/frr/bfdd.conf
 /usr/lib/frr/bgpd -d -f /var/run/frr/bgpd.conf
 `, dir))
 	await(t, "bgpd answers", func() bool { return strings.Contains(r.try("vtysh", "-c", "show bgp summary json"), "{") })
@@ -241,7 +245,9 @@ type node struct {
 	states map[string]State
 }
 
-func newNode(t *testing.T, events ...bgp.Event) *node {
+// newNode starts a node that knows the events; a function among them prepares
+// it before.
+func newNode(t *testing.T, events ...any) *node {
 	t.Helper()
 	n := &node{t: t, Peering: New(slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})), "node1"), states: map[string]State{}}
 	n.RouterID = netip.MustParseAddr("10.0.0.11")
@@ -256,7 +262,11 @@ func newNode(t *testing.T, events ...bgp.Event) *node {
 	}
 	n.Post(bgp.SetNode{Name: "node1"})
 	for _, ev := range events {
-		n.Post(ev)
+		if prepare, ok := ev.(func(*Peering)); ok {
+			prepare(n.Peering)
+		} else {
+			n.Post(ev.(bgp.Event))
+		}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)

@@ -1,0 +1,63 @@
+package peering
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/porchlight-lb/porchlight/api/v1beta1"
+	"github.com/porchlight-lb/porchlight/internal/reason"
+	"github.com/porchlight-lb/porchlight/speaker/bfd"
+	"github.com/porchlight-lb/porchlight/speaker/bgp"
+	"github.com/porchlight-lb/porchlight/speaker/internal/detector"
+)
+
+// A path that BFD finds broken takes the session down long before its hold
+// time; another profile does not.
+func TestBFD(t *testing.T) {
+	r := frr(t, accept, "neighbor nodes bfd profile fast")
+	paths, err := detector.New(slog.New(slog.NewTextHandler(t.Output(), nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	profile := bfd.DefaultConfig()
+	profile.TransmitInterval, profile.ReceiveInterval = 50*time.Millisecond, 50*time.Millisecond
+	hour := func(p *bgp.Peer) { p.HoldTime, p.Profile = time.Hour, "fast" }
+	n := newNode(t, func(p *Peering) {
+		p.BFD, paths.Changed = paths, p.BFDChanged
+		ctx, cancel := context.WithCancel(context.Background())
+		ended := make(chan error, 1)
+		go func() { ended <- paths.Run(ctx) }()
+		t.Cleanup(func() {
+			cancel()
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		})
+	}, bgp.SetProfile{Name: "fast", Profile: profile}, peer("frr", "10.0.0.1", 64512, hour), advertisement("all", nil), address("192.0.2.1", "all"))
+	n.awaitUp("frr")
+	await(t, "BFD is up", func() bool { return n.state("frr").BFD == v1beta1.BFDUp })
+	await(t, "the route is there", func() bool { return r.route("192.0.2.1/32") != nil })
+	profile.TransmitInterval = 100 * time.Millisecond
+	n.Post(bgp.SetProfile{Name: "fast", Profile: profile})
+	n.Post(address("192.0.2.2", "all"))
+	await(t, "the route is there", func() bool { return r.route("192.0.2.2/32") != nil })
+	if s := n.state("frr"); s.BFD != v1beta1.BFDUp || s.Err != "" {
+		t.Errorf("another profile: %+v", s)
+	}
+	run(t, "ip", "link", "set", r.port, "down")
+	await(t, "both ends are down", func() bool {
+		s := n.state("frr")
+		return s.State != v1beta1.SessionEstablished && s.BFD == v1beta1.BFDDown && r.route("192.0.2.1/32") == nil
+	})
+	if err := n.state("frr").Err; !strings.Contains(err, "BFD is down") && !strings.Contains(err, "connecting") {
+		t.Error(err)
+	}
+	run(t, "ip", "link", "set", r.port, "up")
+	n.awaitUp("frr")
+	await(t, "BFD is up again", func() bool { return n.state("frr").BFD == v1beta1.BFDUp })
+	n.Post(bgp.DeleteProfile{Name: "fast"})
+	await(t, "the missing profile is named", func() bool { return n.state("frr").Refused.Reason == reason.BFDProfileNotFound })
+}
