@@ -1,6 +1,7 @@
 package assign
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -21,6 +22,10 @@ type account struct {
 	wish wish
 	// before is what was seen when a write became due; nil where none is.
 	before *seen
+	// wanted is the job that the writer was last given. It keeps that until it
+	// is done: to repeat it, after it was done and before the watch says so,
+	// would be a conflict.
+	wanted job
 }
 
 // poolAccount is what the owner knows of a pool, beside its spec.
@@ -39,7 +44,7 @@ type owner struct {
 	// Until all three are there, nothing is told to the core: it must know
 	// every pool before it adopts, and adopt every address before it gives one.
 	haveServices, havePools, haveNamespaces bool
-	early                                   []*corev1.Service
+	early                                   map[allocator.Key]*corev1.Service // the Services until then
 
 	// want and forget are the writer's; tell takes events; now is the time.
 	want   func(allocator.Key, job)
@@ -69,7 +74,10 @@ func keyOf(svc *corev1.Service) allocator.Key {
 func (o *owner) replaceServices(all []*corev1.Service) {
 	o.haveServices = true
 	if !o.ready() {
-		o.early = all
+		o.early = map[allocator.Key]*corev1.Service{}
+		for _, svc := range all {
+			o.early[keyOf(svc)] = svc
+		}
 		return
 	}
 	there := make(map[allocator.Key]bool, len(all))
@@ -93,6 +101,10 @@ func (o *owner) replaceServices(all []*corev1.Service) {
 }
 
 func (o *owner) setService(svc *corev1.Service) {
+	if !o.ready() {
+		o.early[keyOf(svc)] = svc
+		return
+	}
 	if o.account(svc) {
 		o.core.SetService(service(svc))
 	}
@@ -101,6 +113,10 @@ func (o *owner) setService(svc *corev1.Service) {
 }
 
 func (o *owner) removeService(svc *corev1.Service) {
+	if !o.ready() {
+		delete(o.early, keyOf(svc))
+		return
+	}
 	o.dismiss(keyOf(svc))
 	o.decide()
 }
@@ -171,13 +187,15 @@ func (o *owner) reconcile(k allocator.Key) {
 		if a.before != nil && a.wish.isNews(*a.before) {
 			o.tell(k, a.wish.news(*a.before))
 		}
-		a.before = nil
+		a.before, a.wanted = nil, job{}
+	case a.wanted.seen.version == a.seen.version && a.wanted.wish.equal(a.wish):
 	default:
 		if a.before == nil {
 			was := a.seen
 			a.before = &was
 		}
-		o.want(k, job{wish: a.wish, seen: a.seen, since: o.now()})
+		a.wanted = job{wish: a.wish, seen: a.seen, since: o.now()}
+		o.want(k, a.wanted)
 	}
 }
 
@@ -254,9 +272,9 @@ func (o *owner) begin() {
 	if !o.ready() {
 		return
 	}
-	if all := o.early; all != nil {
+	if early := o.early; early != nil {
 		o.early = nil
-		o.replaceServices(all)
+		o.replaceServices(slices.Collect(maps.Values(early)))
 		return
 	}
 	o.decide()

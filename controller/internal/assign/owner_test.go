@@ -98,6 +98,35 @@ func TestNothingIsGivenBeforeAllIsKnown(t *testing.T) {
 	}
 }
 
+// What happens between the list of Services and the last of the other lists
+// waits too, and is not lost.
+func TestChangesBeforeAllIsKnown(t *testing.T) {
+	d := newDesk(names.Class{})
+	d.replacePools([]*v1beta1.IPAddressPool{somePool("10.0.0.1-10.0.0.2")})
+	d.replaceServices([]*corev1.Service{balancer("gone", "10.0.0.2"), balancer("kept", "10.0.0.1")})
+	d.setService(balancer("new"))
+	d.removeService(balancer("gone", "10.0.0.2"))
+	if len(d.wanted) > 0 {
+		t.Errorf("wanted %v too early", d.wanted)
+	}
+	d.replaceNamespaces(nil)
+	d.want1(t, "kept", "10.0.0.1", reason.Allocated)
+	d.want1(t, "new", "10.0.0.2", reason.Allocated)
+}
+
+// A job is the writer's until it is done, or something else is wanted.
+func TestNoJobTwice(t *testing.T) {
+	d := started(names.Class{}, balancer("a"))
+	d.want1(t, "a", "10.0.0.1", reason.Allocated)
+	clear(d.wanted) // it was done
+	d.setService(balancer("a"))
+	if len(d.wanted) > 0 {
+		t.Errorf("wanted again: %v", d.wanted)
+	}
+	d.setPool(somePool("10.0.0.2-10.0.0.2"))
+	d.want1(t, "a", "10.0.0.2", reason.Allocated)
+}
+
 func started(class names.Class, services ...*corev1.Service) *desk {
 	d := newDesk(class)
 	d.replaceNamespaces(nil)
