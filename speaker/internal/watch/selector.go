@@ -1,12 +1,48 @@
 package watch
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 )
+
+// Labels are the labels of a Service, as pairs of key and value in the order of
+// the keys: a map would be four times as large, at thousands of Services.
+type Labels []string
+
+// NewLabels returns the labels of a map.
+func NewLabels(m map[string]string) Labels {
+	l := make(Labels, 0, 2*len(m))
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		l = append(l, k, m[k])
+	}
+	return l
+}
+
+// Lookup implements labels.Labels.
+func (l Labels) Lookup(key string) (value string, exists bool) {
+	for i := 0; i < len(l); i += 2 {
+		if l[i] == key {
+			return l[i+1], true
+		}
+	}
+	return "", false
+}
+
+// Has implements labels.Labels.
+func (l Labels) Has(key string) bool {
+	_, ok := l.Lookup(key)
+	return ok
+}
+
+// Get implements labels.Labels.
+func (l Labels) Get(key string) string {
+	value, _ := l.Lookup(key)
+	return value
+}
 
 // Selectors are the label selectors of a list of an advertisement.
 type Selectors []labels.Selector
@@ -26,8 +62,10 @@ func NewSelectors(in []metav1.LabelSelector) Selectors {
 }
 
 // Any reports whether one of the selectors selects the labels.
-func (s Selectors) Any(l map[string]string) bool {
-	return slices.ContainsFunc(s, func(s labels.Selector) bool { return s.Matches(labels.Set(l)) })
+func (s Selectors) Any(l map[string]string) bool { return s.any(labels.Set(l)) }
+
+func (s Selectors) any(l labels.Labels) bool {
+	return slices.ContainsFunc(s, func(s labels.Selector) bool { return s.Matches(l) })
 }
 
 // AnyOrNone is Any where there are selectors, and true where there are none.
@@ -43,7 +81,7 @@ type Choice struct {
 
 // Covers reports whether the choice is for an address of a Service.
 func (c *Choice) Covers(state *State, s *Service, ip netip.Addr) bool {
-	if !c.Services.AnyOrNone(s.Labels) {
+	if len(c.Services) > 0 && !c.Services.any(s.Labels) {
 		return false
 	}
 	if len(c.Pools)+len(c.PoolSelectors) == 0 {

@@ -24,9 +24,8 @@ type Service struct {
 	// Addresses in order, without duplicates; one at least.
 	Addresses []netip.Addr
 	// Pools that the addresses are from, as the controller wrote them.
-	Pools []string
-	// Labels are read, never written.
-	Labels map[string]string
+	Pools  []string
+	Labels Labels
 	// Local: only nodes with an endpoint take traffic (externalTrafficPolicy).
 	Local bool
 	// Announced is the condition of that name.
@@ -60,7 +59,7 @@ func newService(o *corev1.Service, class names.Class) (*Service, bool) {
 		return nil, false
 	}
 	s := &Service{
-		UID: o.UID, Addresses: ips, Labels: o.Labels,
+		UID: o.UID, Addresses: ips, Labels: NewLabels(o.Labels),
 		Local: o.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal,
 	}
 	for p := range strings.SplitSeq(o.Annotations[names.Prefix+names.AllocatedFromPool], ",") {

@@ -329,7 +329,7 @@ func (w *Watch) setService(name types.NamespacedName, s *Service) {
 		return
 	}
 	same := old.UID == s.UID && slices.Equal(old.Addresses, s.Addresses) && slices.Equal(old.Pools, s.Pools) &&
-		maps.Equal(old.Labels, s.Labels) && old.Local == s.Local
+		slices.Equal(old.Labels, s.Labels) && old.Local == s.Local
 	switch {
 	case !same:
 		w.use(name, old.Addresses, s.Addresses)

@@ -281,6 +281,18 @@ func TestPoolContains(t *testing.T) {
 	}
 }
 
+func TestLabels(t *testing.T) {
+	l := NewLabels(map[string]string{"b": "2", "a": "1", "c": ""})
+	for key, want := range map[string]string{"a": "1", "b": "2", "c": ""} {
+		if !l.Has(key) || l.Get(key) != want {
+			t.Errorf("%s is %q, has %v", key, l.Get(key), l.Has(key))
+		}
+	}
+	if l.Has("2") || l.Has("d") || !slices.Equal(l, []string{"a", "1", "b", "2", "c", ""}) {
+		t.Errorf("labels %q", l)
+	}
+}
+
 func TestChoice(t *testing.T) {
 	labelled := func(k, v string) Selectors {
 		return NewSelectors([]metav1.LabelSelector{{MatchLabels: map[string]string{k: v}}})
@@ -308,7 +320,7 @@ func TestChoice(t *testing.T) {
 		{"no pool is known", Choice{Pools: []string{"default"}}, nil, false},
 		{"no pool is known, all are chosen", Choice{}, nil, true},
 	} {
-		s := &Service{Addresses: []netip.Addr{vip}, Pools: tt.from, Labels: map[string]string{"app": "web"}}
+		s := &Service{Addresses: []netip.Addr{vip}, Pools: tt.from, Labels: NewLabels(map[string]string{"app": "web"})}
 		if got := tt.choice.Covers(&State{Pools: pools}, s, vip); got != tt.want {
 			t.Errorf("%s: covers %v", tt.name, got)
 		}
