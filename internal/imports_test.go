@@ -40,6 +40,7 @@ var cores = []string{
 
 // nouns are the words that several programs share.
 var nouns = []string{
+	module + "internal/address",
 	module + "internal/names",
 	module + "internal/reason",
 	module + "internal/version",
@@ -78,7 +79,7 @@ var rules = []rule{
 		from: nouns,
 		ban:  []string{"k8s.io", "sigs.k8s.io", "github.com", module},
 		except: []string{
-			module + "internal/names", module + "internal/reason", module + "internal/version",
+			module + "internal/address", module + "internal/names", module + "internal/reason", module + "internal/version",
 		},
 	},
 	{

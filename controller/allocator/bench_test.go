@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"github.com/porchlight-lb/porchlight/internal/address"
 )
 
 // fullness is in tenths of a percent.
@@ -17,17 +19,17 @@ var fullness = []int{10, 250, 500, 900, 999}
 func BenchmarkSpace(b *testing.B) {
 	for _, full := range fullness {
 		b.Run(fmt.Sprintf("full=%.1f%%", float64(full)/10), func(b *testing.B) {
-			r, _ := ParseBlock("10.0.0.0/8")
+			r, _ := address.ParseBlock("10.0.0.0/8")
 			s := newSpace(nil, false)
-			s.total = r.size(false)
+			s.total = size(r, false)
 			random := rand.New(rand.NewPCG(1, uint64(full)))
-			run := Range{} // free addresses beside one another are one range
+			run := address.Range{} // free addresses beside one another are one range
 			for a := r.From; !r.To.Less(a); a = a.Next() {
 				if random.IntN(1000) < full {
 					if run.From.IsValid() {
 						s.addFresh(run)
 					}
-					run = Range{}
+					run = address.Range{}
 				} else if run.To = a; !run.From.IsValid() {
 					run.From = a
 				}

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/porchlight-lb/porchlight/internal/address"
 	"github.com/porchlight-lb/porchlight/internal/reason"
 )
 
@@ -36,7 +37,7 @@ func newOracle() *oracle {
 
 // listed is every address of a pool; nil if it is malformed.
 func listed(p Pool, avoidBuggy bool) []netip.Addr {
-	ranges, err := ParseBlocks(p.Addresses, p.Exclude)
+	ranges, err := address.ParseBlocks(p.Addresses, p.Exclude)
 	if err != nil {
 		return nil
 	}

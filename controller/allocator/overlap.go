@@ -7,12 +7,13 @@ import (
 	"slices"
 
 	"github.com/google/btree"
+	"github.com/porchlight-lb/porchlight/internal/address"
 	"github.com/porchlight-lb/porchlight/internal/reason"
 )
 
 // block is a range of an active pool.
 type block struct {
-	Range
+	address.Range
 	pool *pool
 }
 
@@ -36,7 +37,7 @@ func (a *Allocator) Has(addr netip.Addr) bool { return a.poolOf(addr) != nil }
 func (a *Allocator) poolAround(addr netip.Addr) *pool {
 	for _, p := range a.order {
 		for _, text := range p.Addresses {
-			if r, err := ParseBlock(text); err == nil && r.Contains(addr) {
+			if r, err := address.ParseBlock(text); err == nil && r.Contains(addr) {
 				return p
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/porchlight-lb/porchlight/internal/address"
 	"github.com/porchlight-lb/porchlight/internal/reason"
 )
 
@@ -16,7 +17,7 @@ type Pool struct {
 	Name string
 	// Created orders pools that overlap; ties are ordered by name.
 	Created time.Time
-	// Addresses and Exclude are blocks as [ParseBlocks] reads them.
+	// Addresses and Exclude are blocks as [address.ParseBlocks] reads them.
 	Addresses, Exclude []string
 	AvoidBuggyIPs      bool
 	// AutoAssign false: only for those who ask for the pool, or for an address
@@ -71,7 +72,7 @@ func (s PoolState) equal(o PoolState) bool {
 type pool struct {
 	Pool
 	created int64
-	ranges  []Range // what it has, without what it excludes
+	ranges  []address.Range // what it has, without what it excludes
 	// flaw is why the pool cannot work by itself, refused why it may not work
 	// beside the others.
 	flaw, refused *refusal
@@ -91,7 +92,7 @@ type tenancy []*service
 func newPool(spec Pool) *pool {
 	p := &pool{Pool: spec, created: spec.Created.UnixNano()}
 	var err error
-	if p.ranges, err = ParseBlocks(spec.Addresses, spec.Exclude); err != nil {
+	if p.ranges, err = address.ParseBlocks(spec.Addresses, spec.Exclude); err != nil {
 		p.flaw = refuse(reason.InvalidAddresses, "%s", oneLine(err))
 		return p
 	}
@@ -110,7 +111,7 @@ func (p *pool) active() bool { return p.tenants != nil }
 // use come last, as if they were released now.
 func (p *pool) activate(before *history) {
 	p.tenants = map[netip.Addr]tenancy{}
-	split, _ := slices.BinarySearchFunc(p.ranges, struct{}{}, func(r Range, _ struct{}) int {
+	split, _ := slices.BinarySearchFunc(p.ranges, struct{}{}, func(r address.Range, _ struct{}) int {
 		if FamilyOf(r.From) == IPv4 {
 			return -1
 		}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/porchlight-lb/porchlight/internal/address"
 	"github.com/porchlight-lb/porchlight/internal/reason"
 	"pgregory.net/rapid"
 )
@@ -222,7 +223,7 @@ func mixed(t *rapid.T) {
 					s.SharingKey += ns // a key is of the whole cluster
 				}
 				for j, addr := range s.Addresses {
-					s.Addresses[j], _ = ParseAddress(apart(i, []string{addr.String()})[0])
+					s.Addresses[j], _ = address.Parse(apart(i, []string{addr.String()})[0])
 				}
 				s.Recorded = nil
 				e.do = func(a *Allocator) { a.SetService(s) }

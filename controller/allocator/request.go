@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/porchlight-lb/porchlight/internal/address"
 )
 
 // ParseRequest reads the addresses a Service asks for: the comma-separated
@@ -38,7 +40,7 @@ func parseAddresses(list string) ([]netip.Addr, error) {
 	}
 	var addrs []netip.Addr
 	for _, text := range strings.Split(list, ",") {
-		a, err := ParseAddress(text)
+		a, err := address.Parse(text)
 		if err != nil {
 			return nil, err
 		}

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 
 	"github.com/google/btree"
+	"github.com/porchlight-lb/porchlight/internal/address"
 )
 
 // longestHistory is how many released addresses a space remembers in order. An
@@ -22,7 +23,7 @@ type space struct {
 
 	// fresh holds the addresses never used, as disjoint ranges by From; where
 	// avoidBuggy, no range starts or ends with a buggy address.
-	fresh *btree.BTreeG[*Range]
+	fresh *btree.BTreeG[*address.Range]
 	// cursor is where the search in fresh goes on: behind the last one that
 	// was offered, and taken.
 	cursor, offered netip.Addr
@@ -33,25 +34,25 @@ type space struct {
 
 // newSpace is a space in which all addresses of the ranges (sorted, disjoint,
 // one family) are free.
-func newSpace(ranges []Range, avoidBuggy bool) *space {
+func newSpace(ranges []address.Range, avoidBuggy bool) *space {
 	s := &space{
 		avoidBuggy: avoidBuggy,
 		total:      new(big.Int),
-		fresh:      btree.NewG(16, func(a, b *Range) bool { return a.From.Less(b.From) }),
+		fresh:      btree.NewG(16, func(a, b *address.Range) bool { return a.From.Less(b.From) }),
 		released:   list.New(),
 		at:         map[netip.Addr]*list.Element{},
 	}
 	for _, r := range ranges {
-		s.total.Add(s.total, r.size(avoidBuggy))
+		s.total.Add(s.total, size(r, avoidBuggy))
 		s.addFresh(r)
 	}
 	return s
 }
 
-func (s *space) addFresh(r Range) {
+func (s *space) addFresh(r address.Range) {
 	if s.avoidBuggy {
 		var some bool
-		if r, some = r.trim(); !some {
+		if r, some = trim(r); !some {
 			return
 		}
 	}
@@ -84,8 +85,8 @@ func (s *space) nextFresh() netip.Addr {
 			}
 			return a
 		}
-		var after *Range
-		s.fresh.AscendGreaterOrEqual(&Range{From: s.cursor}, func(r *Range) bool { after = r; return false })
+		var after *address.Range
+		s.fresh.AscendGreaterOrEqual(&address.Range{From: s.cursor}, func(r *address.Range) bool { after = r; return false })
 		if after != nil {
 			return after.From
 		}
@@ -95,8 +96,8 @@ func (s *space) nextFresh() netip.Addr {
 }
 
 // freshAt is the fresh range that contains a.
-func (s *space) freshAt(a netip.Addr) (found *Range, ok bool) {
-	s.fresh.DescendLessOrEqual(&Range{From: a}, func(r *Range) bool { found = r; return false })
+func (s *space) freshAt(a netip.Addr) (found *address.Range, ok bool) {
+	s.fresh.DescendLessOrEqual(&address.Range{From: a}, func(r *address.Range) bool { found = r; return false })
 	return found, found != nil && found.Contains(a)
 }
 
@@ -117,12 +118,12 @@ func (s *space) take(a netip.Addr) bool {
 	if a == s.offered {
 		s.cursor = a.Next() // not valid after the last address: start over
 	}
-	rest := Range{a.Next(), r.To}
+	rest := address.Range{From: a.Next(), To: r.To}
 	if r.From == a {
 		// What is left keeps its place in the tree.
 		left, some := rest, a.Less(r.To)
 		if some && s.avoidBuggy {
-			left, some = rest.trim()
+			left, some = trim(rest)
 		}
 		if some {
 			*r = left
@@ -133,7 +134,7 @@ func (s *space) take(a netip.Addr) bool {
 	}
 	r.To = a.Prev()
 	if s.avoidBuggy {
-		*r, _ = r.trim() // From is not buggy, and is left
+		*r, _ = trim(*r) // From is not buggy, and is left
 	}
 	if rest.From.IsValid() && !rest.To.Less(rest.From) {
 		s.addFresh(rest)
@@ -153,7 +154,7 @@ func (s *space) put(a netip.Addr) {
 
 // merge adds a to fresh, as one with the ranges it touches.
 func (s *space) merge(a netip.Addr) {
-	r := Range{a, a}
+	r := address.Range{From: a, To: a}
 	if before := a.Prev(); before.IsValid() {
 		if left, ok := s.freshAt(before); ok {
 			s.fresh.Delete(left)
@@ -161,7 +162,7 @@ func (s *space) merge(a netip.Addr) {
 		}
 	}
 	if after := a.Next(); after.IsValid() {
-		if right, ok := s.fresh.Get(&Range{From: after}); ok {
+		if right, ok := s.fresh.Get(&address.Range{From: after}); ok {
 			s.fresh.Delete(right)
 			r.To = right.To
 		}

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/porchlight-lb/porchlight/api/v1beta1"
+	"github.com/porchlight-lb/porchlight/internal/address"
 	"github.com/porchlight-lb/porchlight/internal/names"
 	"github.com/porchlight-lb/porchlight/internal/reason"
 )
@@ -172,58 +173,37 @@ func newSpeaker(o *corev1.Pod) (Speaker, bool) {
 	return Speaker{o.Spec.NodeName, ip}, err == nil && o.Spec.NodeName != "" && !over
 }
 
-// Pool is an IPAddressPool, as far as it says which addresses are of it.
+// Pool is an IPAddressPool, as far as it says which addresses are of it. Blocks
+// that cannot be read are left out: the controller gives nothing of their pool.
 type Pool struct {
 	Labels map[string]string
-	blocks []block
+	blocks []address.Range
 }
-
-type block struct{ first, last netip.Addr }
 
 func newPool(o *v1beta1.IPAddressPool) *Pool {
 	p := &Pool{Labels: o.Labels}
 	for _, a := range o.Spec.Addresses {
-		if b, ok := parseBlock(string(a)); ok {
+		if b, err := address.ParseBlock(string(a)); err == nil {
 			p.blocks = append(p.blocks, b)
 		}
 	}
 	return p
 }
 
-func parseBlock(s string) (block, bool) {
-	if first, last, ok := strings.Cut(s, "-"); ok {
-		a, err1 := netip.ParseAddr(strings.TrimSpace(first))
-		b, err2 := netip.ParseAddr(strings.TrimSpace(last))
-		return block{a, b}, err1 == nil && err2 == nil
-	}
-	p, err := netip.ParsePrefix(strings.TrimSpace(s))
-	if err != nil {
-		return block{}, false
-	}
-	last := p.Masked().Addr().AsSlice()
-	for i := p.Bits(); i < len(last)*8; i++ {
-		last[i/8] |= 0x80 >> (i % 8)
-	}
-	b, _ := netip.AddrFromSlice(last)
-	return block{p.Masked().Addr(), b}, true
-}
-
 // Contains reports whether an address is of the pool's blocks.
 func (p *Pool) Contains(ip netip.Addr) bool {
-	return slices.ContainsFunc(p.blocks, func(b block) bool {
-		return ip.BitLen() == b.first.BitLen() && b.first.Compare(ip) <= 0 && ip.Compare(b.last) <= 0
-	})
+	return slices.ContainsFunc(p.blocks, func(b address.Range) bool { return b.Contains(ip) })
 }
 
 // Prefixes yields for each block the smallest prefix that it fits into.
 func (p *Pool) Prefixes() iter.Seq[netip.Prefix] {
 	return func(yield func(netip.Prefix) bool) {
 		for _, b := range p.blocks {
-			bits := b.first.BitLen()
-			for netip.PrefixFrom(b.first, bits).Masked() != netip.PrefixFrom(b.last, bits).Masked() {
+			bits := b.From.BitLen()
+			for netip.PrefixFrom(b.From, bits).Masked() != netip.PrefixFrom(b.To, bits).Masked() {
 				bits--
 			}
-			if !yield(netip.PrefixFrom(b.first, bits).Masked()) {
+			if !yield(netip.PrefixFrom(b.From, bits).Masked()) {
 				return
 			}
 		}

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/porchlight-lb/porchlight/api/v1beta1"
+	"github.com/porchlight-lb/porchlight/internal/address"
 	"github.com/porchlight-lb/porchlight/internal/names"
 	"github.com/porchlight-lb/porchlight/internal/reason"
 )
@@ -298,8 +299,8 @@ func TestChoice(t *testing.T) {
 		return NewSelectors([]metav1.LabelSelector{{MatchLabels: map[string]string{k: v}}})
 	}
 	pools := map[string]*Pool{
-		"default": {Labels: map[string]string{"kind": "public"}, blocks: []block{{vip, vip}}},
-		"second":  {blocks: []block{{other, other}}},
+		"default": {Labels: map[string]string{"kind": "public"}, blocks: []address.Range{{From: vip, To: vip}}},
+		"second":  {blocks: []address.Range{{From: other, To: other}}},
 	}
 	for _, tt := range []struct {
 		name   string
