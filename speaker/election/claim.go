@@ -47,8 +47,8 @@ const (
 	CauseRestart Cause = "Restart"
 )
 
-// causes is the wire order; an index is a byte on the wire.
-var causes = [...]Cause{CauseNew, CauseDied, CauseIneligible, CauseReleased, CauseRebalance, CauseFailback, CauseReassert, CauseFenced, CauseRestart}
+// Causes are all causes, in the order of the wire: an index is a byte there.
+var Causes = [...]Cause{CauseNew, CauseDied, CauseIneligible, CauseReleased, CauseRebalance, CauseFailback, CauseReassert, CauseFenced, CauseRestart}
 
 // Claim says who holds an address.
 type Claim struct {

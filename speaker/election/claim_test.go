@@ -16,7 +16,7 @@ var anyClaim = rapid.Custom(func(t *rapid.T) Claim {
 	return Claim{
 		Address: netip.MustParseAddr("10.0.0.1"), Term: rapid.Uint64Range(1, 3).Draw(t, "term"), Node: node.Draw(t, "node"),
 		Phase: Phase(rapid.IntRange(0, int(Held)).Draw(t, "phase")), To: node.Draw(t, "to"),
-		Weight: rapid.IntRange(1, 3).Draw(t, "weight"), Cause: rapid.SampledFrom(causes[:]).Draw(t, "cause"),
+		Weight: rapid.IntRange(1, 3).Draw(t, "weight"), Cause: rapid.SampledFrom(Causes[:]).Draw(t, "cause"),
 	}
 })
 

@@ -109,7 +109,7 @@ func (w *writer) claim(c Claim) {
 	w.number(uint64(c.Phase))
 	w.text(c.To)
 	w.number(uint64(c.Weight))
-	w.number(uint64(slices.Index(causes[:], c.Cause)))
+	w.number(uint64(slices.Index(Causes[:], c.Cause)))
 }
 
 func (w *writer) number(n uint64) { w.body = binary.AppendUvarint(w.body, n) }
@@ -205,11 +205,11 @@ func (r *reader) message() (m Message) {
 		switch {
 		case r.err != nil:
 			return m
-		case c.Term == 0 || c.Term > maxCount || c.Run > maxCount || c.Phase > Held || cause >= uint64(len(causes)):
+		case c.Term == 0 || c.Term > maxCount || c.Run > maxCount || c.Phase > Held || cause >= uint64(len(Causes)):
 			r.fail(fmt.Errorf("claim of %s: term %d, run %d, phase %d, cause %d", c.Address, c.Term, c.Run, c.Phase, cause))
 			return m
 		}
-		c.Cause = causes[cause]
+		c.Cause = Causes[cause]
 		m.Claims = append(m.Claims, c)
 	}
 	return m

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/mdlayher/packet"
+	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	"golang.org/x/sys/unix"
 
@@ -142,7 +143,7 @@ func poke(h *sandbox.Host, ip netip.Addr) {
 // lives.
 func neighbour(t *testing.T, h *sandbox.Host, ip netip.Addr) string {
 	t.Helper()
-	h.Run("ip", "neigh", "flush", "dev", "eth0")
+	h.Run("ip", "neigh", "flush", "to", ip.String(), "dev", "eth0")
 	poke(h, ip)
 	for deadline := time.Now().Add(30 * time.Second); ; {
 		got := h.Run("ip", "neigh", "show", ip.String(), "dev", "eth0")
@@ -328,10 +329,17 @@ func TestFollowsInterfaces(t *testing.T) {
 	h.Run("ip", "link", "set", "eth0", "down") // no carrier here
 	f.awaitsNone("fol0")
 	h.Run("ip", "link", "set", "eth0", "up")
+	h.Run("ip", "addr", "add", "2001:db8::100/64", "dev", "eth0", "nodad") // went with the link
 	f.awaitsInterface("fol0")
-	if got := neighbour(t, h, vip4); !strings.Contains(got, text(before)) {
-		t.Errorf("with the carrier back: %q", got)
+	finds := func(when, mac string) {
+		t.Helper()
+		for _, ip := range []netip.Addr{vip4, vip6} {
+			if got := neighbour(t, h, ip); !strings.Contains(got, mac) {
+				t.Errorf("%s, the kernel finds %q for %s; want %s", when, got, ip, mac)
+			}
+		}
 	}
+	finds("with the carrier back", text(before))
 
 	sandbox.Run(t, "ip", "link", "set", "fol0", "address", "02:00:00:00:00:77")
 	f.awaits("the new hardware address", func() bool {
@@ -339,11 +347,14 @@ func TestFollowsInterfaces(t *testing.T) {
 		return i.MAC == election.MAC{2, 0, 0, 0, 0, 0x77}
 	})
 	// By the announcement alone: the client does not ask again.
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		if got := h.Run("ip", "neigh", "show", vip4.String(), "dev", "eth0"); strings.Contains(got, "02:00:00:00:00:77") {
-			break
-		} else if time.Now().After(deadline) {
-			t.Fatalf("after the change of the hardware address: %q", got)
+	const changed = "02:00:00:00:00:77"
+	for _, ip := range []netip.Addr{vip4, vip6} {
+		for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+			if got := h.Run("ip", "neigh", "show", ip.String(), "dev", "eth0"); strings.Contains(got, changed) {
+				break
+			} else if time.Now().After(deadline) {
+				t.Fatalf("after the change of the hardware address: %q for %s", got, ip)
+			}
 		}
 	}
 
@@ -353,12 +364,56 @@ func TestFollowsInterfaces(t *testing.T) {
 	sandbox.Run(t, "ip", "link", "set", "fol1", "up")
 	f.awaitsInterface("fol1")
 	f.Answer(answer("fol1"), nil)
-	if got := neighbour(t, h, vip4); !strings.Contains(got, "02:00:00:00:00:77") {
-		t.Errorf("under another name: %q", got)
-	}
-	sandbox.Run(t, "ip", "link", "set", "fol1", "down")
-	sandbox.Run(t, "ip", "link", "set", "fol1", "name", "fol0")
+	finds("under another name", changed)
+	sandbox.Run(t, "ip", "link", "set", "fol1", "name", "fol0") // while it is up
 	f.awaitsNone("fol1")
+	f.Answer(answer("fol0"), nil)
+	finds("under its first name", changed)
+}
+
+// What comes in with a tag is for the interface of that VLAN, whether there is
+// one or not: the interface below keeps silent.
+func TestTaggedRequestIsNotAnswered(t *testing.T) {
+	h := client(t, "tag0")
+	w := tap(t, h)
+	f := newFixture(t)
+	f.awaitsInterface("tag0")
+	f.Answer(answer("tag0"), nil)
+	for _, of := range []struct {
+		protocol   string
+		owned, not netip.Addr
+	}{{"arp", vip4, netip.MustParseAddr("192.0.2.99")}, {"ndp", vip6, netip.MustParseAddr("2001:db8::99")}} {
+		answers := counted(t, answered.WithLabelValues(of.protocol))
+		next := dropped.WithLabelValues(of.protocol, string(layer2.NotOwned))
+		before := counted(t, next)
+		const vlan5 = "\x81\x00\x00\x05"
+		frame := layer2.Probe(of.owned, w.mac)
+		w.send(of.owned, slices.Concat(frame[:12], []byte(vlan5), frame[12:]))
+		w.send(of.not, layer2.Probe(of.not, w.mac)) // comes after it
+		rises(t, next, before)
+		if counted(t, answered.WithLabelValues(of.protocol)) != answers {
+			t.Errorf("%s: the request with a tag is answered", of.protocol)
+		}
+	}
+}
+
+func counted(t *testing.T, c prometheus.Counter) float64 {
+	t.Helper()
+	var m dto.Metric
+	if err := c.Write(&m); err != nil {
+		t.Fatal(err)
+	}
+	return m.GetCounter().GetValue()
+}
+
+// rises waits until a counter is above what it was.
+func rises(t *testing.T, c prometheus.Counter, before float64) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); counted(t, c) == before; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("never counted: %s", c.Desc())
+		}
+	}
 }
 
 // Until the election knows that the process was frozen, nobody is answered.
@@ -372,20 +427,10 @@ func TestFrozenProcessKeepsSilent(t *testing.T) {
 		w.next(vip4)
 	}
 	f.frozen.Store(true)
-	count := func() float64 {
-		var m dto.Metric
-		if err := dropped.WithLabelValues("arp", string(layer2.Frozen)).Write(&m); err != nil {
-			t.Fatal(err)
-		}
-		return m.GetCounter().GetValue()
-	}
-	before := count()
+	drops := dropped.WithLabelValues("arp", string(layer2.Frozen))
+	before := counted(t, drops)
 	w.send(vip4, layer2.Probe(vip4, w.mac))
-	for deadline := time.Now().Add(30 * time.Second); count() == before; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("the request is not dropped")
-		}
-	}
+	rises(t, drops, before)
 	f.frozen.Store(false)
 	w.send(vip4, layer2.Probe(vip4, w.mac))
 	// An answer has its asker as target; a repeated announcement does not.

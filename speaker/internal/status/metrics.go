@@ -3,6 +3,8 @@ package status
 import (
 	"github.com/prometheus/client_golang/prometheus"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"github.com/porchlight-lb/porchlight/speaker/election"
 )
 
 var (
@@ -25,4 +27,7 @@ var (
 
 func init() {
 	metrics.Registry.MustRegister(ownedAddresses, liveMembers, takeovers, lastChange, disputed)
+	for _, c := range election.Causes {
+		takeovers.WithLabelValues(string(c))
+	}
 }
