@@ -47,6 +47,20 @@ func TestBFD(t *testing.T) {
 	if s := n.state("frr"); s.BFD != v1beta1.BFDUp || s.Err != "" {
 		t.Errorf("another profile: %+v", s)
 	}
+	// That the router takes its BFD down on purpose is no failure of the path
+	// (RFC 5882 section 3.2).
+	r.run("vtysh", "-c", "configure", "-c", "bfd", "-c", "profile fast", "-c", "shutdown")
+	await(t, "BFD is down", func() bool { return n.state("frr").BFD == v1beta1.BFDDown })
+	n.Post(address("192.0.2.3", "all"))
+	await(t, "the route is there", func() bool { return r.route("192.0.2.3/32") != nil })
+	if s := n.state("frr"); s.State != v1beta1.SessionEstablished || s.Err != "" {
+		t.Errorf("the router's BFD is shut down: %+v", s)
+	}
+	if _, times, _ := r.neighbor("10.0.0.11"); times != 1 {
+		t.Errorf("the router's BFD is shut down: the session was established %d times", times)
+	}
+	r.run("vtysh", "-c", "configure", "-c", "bfd", "-c", "profile fast", "-c", "no shutdown")
+	await(t, "BFD is up", func() bool { return n.state("frr").BFD == v1beta1.BFDUp })
 	run(t, "ip", "link", "set", r.port, "down")
 	await(t, "both ends are down", func() bool {
 		s := n.state("frr")
