@@ -91,9 +91,11 @@ type BFDProfileSpec struct {
 	PassiveMode *bool `json:"passiveMode,omitempty"`
 
 	// MinimumTTL is the least TTL, 1 to 254, with which a control packet of a
-	// peer several hops away is accepted: 254 for two hops (RFC 5883 section
-	// 5). A peer one hop away must send 255 (RFC 5881 section 5), whatever
-	// this says.
+	// peer several hops away is accepted (RFC 5883 section 5). From a peer that
+	// sends with 255, as FRR does, 254 admits one router between. BIRD sends
+	// multihop packets with 64: 63 does the same there, and the default would
+	// drop them all. A peer one hop away must send 255 (RFC 5881 section 5),
+	// whatever this says.
 	//
 	// +optional
 	// +kubebuilder:default=254

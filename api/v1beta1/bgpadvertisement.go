@@ -88,7 +88,8 @@ type BGPAdvertisementSpec struct {
 	LocalPref uint32 `json:"localPref,omitempty"`
 
 	// MED is the MULTI_EXIT_DISC that peers are told, 0 to 4294967295: the
-	// smaller is preferred (RFC 4271 section 5.1.4). Unset: none is sent.
+	// smaller is preferred (RFC 4271 section 5.1.4). Unset: none is sent. Of
+	// several advertisements of one prefix to one peer, the least counts.
 	//
 	// +optional
 	// +kubebuilder:validation:Format=int64
@@ -98,7 +99,8 @@ type BGPAdvertisementSpec struct {
 
 	// PrependASPath is how often our ASN is put in front of the AS path in
 	// addition, 0 to 16 times: a longer path is preferred less. To iBGP peers
-	// nothing is prepended.
+	// nothing is prepended. Of several advertisements of one prefix to one
+	// peer, the least counts.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=0
