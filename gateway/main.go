@@ -11,6 +11,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/selection"
@@ -106,6 +107,19 @@ func run() error {
 	return nil
 }
 
+// authoritiesOnly drops from ConfigMaps that are not a fleet's all but CA
+// certificates, which policies and Gateways may refer to in any namespace.
+func authoritiesOnly(o any) (any, error) {
+	m, ok := o.(*corev1.ConfigMap)
+	if !ok || m.Labels[fleet.Label] != "" {
+		return cache.TransformStripManagedFields()(o)
+	}
+	return &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Namespace: m.Namespace, Name: m.Name, UID: m.UID, ResourceVersion: m.ResourceVersion},
+		Data:       map[string]string{ingest.AuthorityKey: m.Data[ingest.AuthorityKey]},
+	}, nil
+}
+
 // cacheOptions limits what is watched to what is needed: of Secrets those that
 // hold a certificate, of what a fleet consists of the installation's namespace.
 func cacheOptions(namespace string) cache.Options {
@@ -119,7 +133,7 @@ func cacheOptions(namespace string) cache.Options {
 		ByObject: map[client.Object]cache.ByObject{
 			&corev1.Secret{}:                {Field: fields.OneTermEqualSelector("type", string(corev1.SecretTypeTLS))},
 			&corev1.Pod{}:                   {Namespaces: ours, Label: ofFleet},
-			&corev1.ConfigMap{}:             {Namespaces: ours, Label: ofFleet},
+			&corev1.ConfigMap{}:             {Transform: authoritiesOnly},
 			&appsv1.Deployment{}:            {Namespaces: ours, Label: ofFleet},
 			&policyv1.PodDisruptionBudget{}: {Namespaces: ours, Label: ofFleet},
 			&v1beta1.EnvoyFleet{}:           {Namespaces: ours},

@@ -1,49 +1,57 @@
 package ingest
 
 import (
-	"k8s.io/apimachinery/pkg/types"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/porchlight-lb/porchlight/gateway/ir"
 )
 
-// backends translates the backendRefs of a rule. An invalid one keeps its
-// weight and has no cluster. Nil where no request can reach any: there is
-// none, all are invalid, or all weights are zero.
-func (r *httpRoute) backends(x *index, refs []gwv1.HTTPBackendRef) ([]ir.Backend, []ir.Cluster, *refusal) {
-	var out []ir.Backend
-	var clusters []ir.Cluster
+// ref is a backendRef to be followed, with what its filters make of it.
+type ref struct {
+	*gwv1.BackendRef
+	share ir.Backend
+}
+
+// follow resolves backendRefs. An invalid one keeps its weight and has no
+// cluster; one of weight zero is left out. The protocol is what is spoken where
+// the Service does not say.
+func (r *route) follow(x *index, refs []ref, p ir.AppProtocol) []backend {
+	var out []backend
 	for i := range refs {
-		ref := &refs[i]
-		b := ir.Backend{Weight: 1}
-		if ref.Weight != nil {
-			b.Weight = uint32(max(*ref.Weight, 0))
-		}
-		if err := backendFilters(&b, ref.Filters); err != nil {
-			return nil, nil, err
+		b := backend{share: refs[i].share}
+		b.share.Weight = 1
+		if w := refs[i].Weight; w != nil {
+			b.share.Weight = uint32(max(*w, 0))
 		}
 		// Resolved whatever the weight is, so that the status tells.
-		c, ok := r.cluster(x, &ref.BackendObjectReference)
-		if b.Weight == 0 {
-			continue
+		b.cluster, b.insecure = r.cluster(x, &refs[i].BackendObjectReference, p)
+		if b.share.Weight > 0 {
+			out = append(out, b)
 		}
-		if ok {
-			b.Cluster = c.Name()
-			clusters = append(clusters, c)
-		}
-		out = append(out, b)
 	}
-	if clusters == nil {
-		return nil, nil, nil
+	return out
+}
+
+// reachable says whether anything can reach any of the backends.
+func reachable(bs []backend, at binding) bool {
+	return slices.ContainsFunc(bs, func(b backend) bool { _, ok := b.reach(at); return ok })
+}
+
+// invalidStatus is the status of the share of invalid backends.
+func invalidStatus(bs []backend, status uint32) uint32 {
+	if slices.ContainsFunc(bs, func(b backend) bool { _, ok := b.reach(binding{}); return !ok }) {
+		return status
 	}
-	return out, clusters, nil
+	return 0
 }
 
 // mirror adds a RequestMirror to the filters, unless its backend is invalid:
 // the request itself is not disturbed by that.
-func (f *filters) mirror(r *httpRoute, x *index, spec *gwv1.HTTPRequestMirrorFilter) *refusal {
+func (f *filters) mirror(r *route, x *index, spec *gwv1.HTTPRequestMirrorFilter, p ir.AppProtocol) *refusal {
 	m := ir.Mirror{Numerator: 100, Denominator: 100}
 	switch {
 	case spec.Percent != nil:
@@ -57,65 +65,88 @@ func (f *filters) mirror(r *httpRoute, x *index, spec *gwv1.HTTPRequestMirrorFil
 	if m.Denominator == 0 || m.Numerator > m.Denominator {
 		return unsupported("a mirror of %d in %d requests is not supported.", m.Numerator, m.Denominator)
 	}
-	if c, ok := r.cluster(x, &spec.BackendRef); ok {
+	b := backend{}
+	b.cluster, b.insecure = r.cluster(x, &spec.BackendRef, p)
+	if c, ok := b.reach(binding{}); ok {
 		m.Cluster = c.Name()
 		f.mirrors = append(f.mirrors, m)
-		f.clusters = append(f.clusters, c)
+		f.mirrored = append(f.mirrored, b)
 	}
 	return nil
 }
 
 // cluster resolves a reference to a port of a Service. Where it cannot, the
-// route's ResolvedRefs says why.
-func (r *httpRoute) cluster(x *index, ref *gwv1.BackendObjectReference) (ir.Cluster, bool) {
+// cluster is nil and the route's ResolvedRefs says why. Where it can and the
+// policy for the backend's TLS is not valid, insecure is set: nothing may reach
+// the backend in the clear.
+func (r *route) cluster(x *index, ref *gwv1.BackendObjectReference, p ir.AppProtocol) (c *ir.Cluster, insecure bool) {
 	name := types.NamespacedName{Namespace: r.name.Namespace, Name: string(ref.Name)}
 	if ref.Namespace != nil {
 		name.Namespace = string(*ref.Namespace)
 	}
 	if ref.Group != nil && *ref.Group != "" || ref.Kind != nil && *ref.Kind != "Service" {
 		r.unresolved(gwv1.RouteReasonInvalidKind, "Backend %s is not a Service.", name)
-		return ir.Cluster{}, false
+		return nil, false
+	}
+	if !slices.Contains(r.services, name) {
+		r.services = append(r.services, name)
 	}
 	if !x.permitted(reference{
-		fromGroup: gwv1.GroupName, fromKind: "HTTPRoute", fromNamespace: r.name.Namespace,
+		fromGroup: gwv1.GroupName, fromKind: string(r.kind), fromNamespace: r.name.Namespace,
 		toKind: "Service", toNamespace: name.Namespace, toName: name.Name,
 	}) {
-		r.unresolved(gwv1.RouteReasonRefNotPermitted, "No ReferenceGrant in namespace %s lets HTTPRoutes of namespace %s use Service %s.",
-			name.Namespace, r.name.Namespace, name.Name)
-		return ir.Cluster{}, false
+		r.unresolved(gwv1.RouteReasonRefNotPermitted, "No ReferenceGrant in namespace %s lets %ss of namespace %s use Service %s.",
+			name.Namespace, r.kind, r.name.Namespace, name.Name)
+		return nil, false
 	}
 	s := x.services[name]
 	if s == nil {
 		r.unresolved(gwv1.RouteReasonBackendNotFound, "Service %s does not exist.", name)
-		return ir.Cluster{}, false
+		return nil, false
 	}
 	if s.Spec.Type == corev1.ServiceTypeExternalName {
 		// It could name what its author has no right to reach.
 		r.unresolved(gwv1.RouteReasonInvalidKind, "Service %s is of type ExternalName, which is not supported.", name)
-		return ir.Cluster{}, false
+		return nil, false
 	}
 	if ref.Port == nil {
 		r.unresolved(gwv1.RouteReasonBackendNotFound, "The reference to Service %s names no port.", name)
-		return ir.Cluster{}, false
+		return nil, false
 	}
-	port := servicePort(s, *ref.Port)
+	transport := corev1.ProtocolTCP
+	if p == ir.UDPDatagrams {
+		transport = corev1.ProtocolUDP
+	}
+	port := servicePort(s, *ref.Port, transport)
 	if port == nil {
-		r.unresolved(gwv1.RouteReasonBackendNotFound, "Service %s has no TCP port %d.", name, *ref.Port)
-		return ir.Cluster{}, false
+		r.unresolved(gwv1.RouteReasonBackendNotFound, "Service %s has no %s port %d.", name, transport, *ref.Port)
+		return nil, false
 	}
-	protocol, ok := appProtocol(port)
-	if !ok {
-		r.unresolved(gwv1.RouteReasonUnsupportedProtocol, "Port %d of Service %s has appProtocol %s, which is not supported.",
-			*ref.Port, name, *port.AppProtocol)
-		return ir.Cluster{}, false
+	policy := x.policyFor(name, port.Name)
+	c = &ir.Cluster{Service: name, Port: *ref.Port, PortName: port.Name, Protocol: p}
+	switch p {
+	case ir.UDPDatagrams:
+		return c, false
+	case ir.HTTP1, ir.HTTP2:
+		protocol, ok := appProtocol(port, p, policy != nil)
+		if !ok {
+			r.unresolved(gwv1.RouteReasonUnsupportedProtocol, "Port %d of Service %s has appProtocol %s, which needs a BackendTLSPolicy.",
+				*ref.Port, name, *port.AppProtocol)
+			return nil, false
+		}
+		c.Protocol = protocol
 	}
-	return ir.Cluster{Service: name, Port: *ref.Port, PortName: port.Name, Protocol: protocol}, true
+	if policy == nil || r.kind == tcpRouteKind {
+		return c, false
+	}
+	c.TLS = policy.tls
+	return c, policy.tls == nil
 }
 
-func servicePort(s *corev1.Service, number int32) *corev1.ServicePort {
+func servicePort(s *corev1.Service, number int32, transport corev1.Protocol) *corev1.ServicePort {
 	for i := range s.Spec.Ports {
 		p := &s.Spec.Ports[i]
-		if p.Port == number && (p.Protocol == corev1.ProtocolTCP || p.Protocol == "") {
+		if p.Port == number && (p.Protocol == transport || p.Protocol == "" && transport == corev1.ProtocolTCP) {
 			return p
 		}
 	}
@@ -123,17 +154,18 @@ func servicePort(s *corev1.Service, number int32) *corev1.ServicePort {
 }
 
 // appProtocol says what a port speaks (KEP-3726; unknown names are taken for
-// HTTP/1.1), and false where that needs TLS.
-func appProtocol(p *corev1.ServicePort) (ir.AppProtocol, bool) {
+// the protocol that the route is about), and false where that needs TLS and
+// there is none.
+func appProtocol(p *corev1.ServicePort, otherwise ir.AppProtocol, secured bool) (ir.AppProtocol, bool) {
 	if p.AppProtocol == nil {
-		return ir.HTTP1, true
+		return otherwise, true
 	}
 	switch *p.AppProtocol {
 	case "kubernetes.io/h2c", "h2c", "grpc":
-		return ir.H2C, true
+		return ir.HTTP2, true
 	case "kubernetes.io/wss":
-		return "", false
+		return ir.HTTP1, secured
 	default:
-		return ir.HTTP1, true
+		return otherwise, true
 	}
 }

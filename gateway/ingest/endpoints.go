@@ -5,23 +5,37 @@ import (
 	"slices"
 
 	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/porchlight-lb/porchlight/gateway/ir"
 )
 
 // Endpoints returns the addresses behind a cluster. Slices of other Services
 // are ignored, so the caller may pass those of a namespace.
+func Endpoints(c ir.Cluster, endpointSlices []*discoveryv1.EndpointSlice) ir.Endpoints {
+	out := ir.Endpoints{Cluster: c.Name()}
+	if c.Shares == nil {
+		out.Addresses = addresses(c.Service, c.PortName, endpointSlices)
+		return out
+	}
+	for _, s := range c.Shares {
+		out.Shares = append(out.Shares, ir.EndpointShare{Weight: s.Weight, Addresses: addresses(s.Service, s.PortName, endpointSlices)})
+	}
+	return out
+}
+
+// addresses behind a port of a Service, sorted, each once.
 //
 // Ready endpoints are used; where none is, those that still serve while they
 // terminate, as kube-proxy does.
-func Endpoints(c ir.Cluster, endpointSlices []*discoveryv1.EndpointSlice) ir.Endpoints {
+func addresses(service types.NamespacedName, portName string, endpointSlices []*discoveryv1.EndpointSlice) []netip.AddrPort {
 	var ready, serving []netip.AddrPort
 	for _, s := range endpointSlices {
-		if s.Namespace != c.Service.Namespace || s.Labels[discoveryv1.LabelServiceName] != c.Service.Name ||
+		if s.Namespace != service.Namespace || s.Labels[discoveryv1.LabelServiceName] != service.Name ||
 			s.AddressType == discoveryv1.AddressTypeFQDN {
 			continue
 		}
-		port, ok := slicePort(s, c.PortName)
+		port, ok := slicePort(s, portName)
 		if !ok {
 			continue
 		}
@@ -42,13 +56,11 @@ func Endpoints(c ir.Cluster, endpointSlices []*discoveryv1.EndpointSlice) ir.End
 			}
 		}
 	}
-	out := ir.Endpoints{Cluster: c.Name(), Addresses: ready}
 	if len(ready) == 0 {
-		out.Addresses = serving
+		ready = serving
 	}
-	slices.SortFunc(out.Addresses, netip.AddrPort.Compare)
-	out.Addresses = slices.Compact(out.Addresses)
-	return out
+	slices.SortFunc(ready, netip.AddrPort.Compare)
+	return slices.Compact(ready)
 }
 
 // slicePort returns the number that a Service's port of the given name has in

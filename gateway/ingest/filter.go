@@ -16,13 +16,14 @@ type filters struct {
 	hostname                        string
 	path                            *ir.PathRewrite
 	mirrors                         []ir.Mirror
-	// clusters of the mirrors.
-	clusters []ir.Cluster
+	// mirrored are the backends of the mirrors, one for each.
+	mirrored []backend
+	cors     *ir.CORS
 }
 
 // filters translates the filters of a rule. A filter that is not supported is
 // never skipped: the rule is refused as a whole.
-func (r *httpRoute) filters(x *index, spec *gwv1.HTTPRouteRule) (filters, *refusal) {
+func (r *route) filters(x *index, spec *gwv1.HTTPRouteRule) (filters, *refusal) {
 	var out filters
 	for i := range spec.Filters {
 		f := &spec.Filters[i]
@@ -41,7 +42,9 @@ func (r *httpRoute) filters(x *index, spec *gwv1.HTTPRouteRule) (filters, *refus
 			}
 			out.path, err = pathRewrite(f.URLRewrite.Path, spec.Matches)
 		case f.Type == gwv1.HTTPRouteFilterRequestMirror && f.RequestMirror != nil:
-			err = out.mirror(r, x, f.RequestMirror)
+			err = out.mirror(r, x, f.RequestMirror, ir.HTTP1)
+		case f.Type == gwv1.HTTPRouteFilterCORS && f.CORS != nil:
+			out.cors, err = cors(f.CORS)
 		default:
 			err = unsupported("filter %s is not supported.", f.Type)
 		}
@@ -156,10 +159,10 @@ func checkRedirect(f *gwv1.HTTPRequestRedirectFilter, ms []gwv1.HTTPRouteMatch) 
 	return err
 }
 
-// redirect translates a checked RequestRedirect for the listener that it is
-// served on: the port that it leads to follows from the scheme, or else from
-// the listener (HTTPRequestRedirectFilter.Port).
-func redirect(f *gwv1.HTTPRequestRedirectFilter, l *ir.Listener) *ir.Redirect {
+// redirect translates a checked RequestRedirect for a listener of the scheme
+// and port: the port that it leads to follows from the scheme, or else from the
+// listener (HTTPRequestRedirectFilter.Port).
+func redirect(f *gwv1.HTTPRequestRedirectFilter, scheme string, port int32) *ir.Redirect {
 	out := &ir.Redirect{Status: 302}
 	if f.StatusCode != nil {
 		out.Status = uint32(*f.StatusCode)
@@ -175,7 +178,6 @@ func redirect(f *gwv1.HTTPRequestRedirectFilter, l *ir.Listener) *ir.Redirect {
 			out.Path.Full = nil
 		}
 	}
-	scheme := strings.ToLower(string(l.Protocol))
 	if f.Scheme != nil {
 		out.Scheme, scheme = *f.Scheme, *f.Scheme
 	}
@@ -189,11 +191,11 @@ func redirect(f *gwv1.HTTPRequestRedirectFilter, l *ir.Listener) *ir.Redirect {
 	case f.Scheme != nil:
 		out.Port = wellKnown
 	default:
-		out.Port = l.Port
+		out.Port = port
 	}
 	// A well-known port is not written. It must be where the request's own
 	// host is kept and would bring the port of this listener with it.
-	if out.Port == wellKnown && (out.Hostname != "" || l.Port == 80 || l.Port == 443) {
+	if out.Port == wellKnown && (out.Hostname != "" || port == 80 || port == 443) {
 		out.Port = 0
 	}
 	return out

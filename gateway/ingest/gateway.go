@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -20,18 +21,51 @@ type gateway struct {
 	class     *class
 	accepted  verdict
 	addresses []netip.Addr
+	// listeners of the Gateway itself, and those of its ListenerSets, the sets
+	// in order of precedence.
 	listeners []*listener
+	sets      []*listenerSet
+	// certificate is what backends are shown, if they ask.
+	certificate *types.NamespacedName
+	// certified says whether that could be resolved.
+	certified verdict
 	facts     Facts
 }
 
-func newGateway(x *index, c *class, obj *gwv1.Gateway) *gateway {
+// newGateway decides about a Gateway and its ListenerSets, which are in order
+// of precedence.
+func newGateway(x *index, c *class, obj *gwv1.Gateway, sets []*gwv1.ListenerSet) *gateway {
 	g := &gateway{obj: obj, name: nameOf(obj), class: c, facts: x.facts[nameOf(obj)]}
 	for i := range obj.Spec.Listeners {
-		g.listeners = append(g.listeners, newListener(x, obj, &obj.Spec.Listeners[i]))
+		g.listeners = append(g.listeners, newListener(x, obj, owner{"Gateway", g.name}, &obj.Spec.Listeners[i]))
 	}
-	findConflicts(g.listeners)
+	groups := [][]*listener{g.listeners}
+	for _, s := range sets {
+		set := newListenerSet(x, g, s)
+		g.sets = append(g.sets, set)
+		groups = append(groups, set.listeners)
+	}
+	findConflicts(groups)
 	g.addresses, g.accepted = g.accept()
+	g.certified = yes(gwv1.GatewayReasonResolvedRefs, "All references are resolved.")
+	if t := obj.Spec.TLS; t != nil && t.Backend != nil && t.Backend.ClientCertificateRef != nil {
+		name, refused := x.certificate(owner{"Gateway", g.name}, t.Backend.ClientCertificateRef, string(gwv1.GatewayReasonInvalidClientCertificateRef))
+		if refused != nil {
+			g.certified = *refused
+		} else {
+			g.certificate = &name
+		}
+	}
 	return g
+}
+
+// all returns the listeners of the Gateway and of its ListenerSets.
+func (g *gateway) all() []*listener {
+	out := slices.Clone(g.listeners)
+	for _, s := range g.sets {
+		out = append(out, s.listeners...)
+	}
+	return out
 }
 
 // accept decides whether the Gateway as a whole can be served, and which
@@ -70,7 +104,7 @@ func (g *gateway) accept() ([]netip.Addr, verdict) {
 	switch {
 	case len(invalid) == 0:
 		return asked, yes(gwv1.GatewayReasonAccepted, "The Gateway is accepted.")
-	case len(invalid) == len(g.listeners):
+	case !slices.ContainsFunc(g.all(), func(l *listener) bool { return l.accepted.ok }):
 		return asked, no(gwv1.GatewayReasonListenersNotValid, "No listener is accepted.")
 	default:
 		return asked, yes(gwv1.GatewayReasonListenersNotValid,
@@ -80,15 +114,17 @@ func (g *gateway) accept() ([]netip.Addr, verdict) {
 
 // onPort returns the accepted listeners of a port, which all have the same
 // protocol and different hostnames.
-func (g *gateway) onPort(port int32) []*listener {
+func (g *gateway) onPort(p PlanPort) []*listener {
 	var out []*listener
-	for _, l := range g.listeners {
-		if l.accepted.ok && l.spec.Port == port {
+	for _, l := range g.all() {
+		if l.accepted.ok && l.planPort() == p {
 			out = append(out, l)
 		}
 	}
 	return out
 }
+
+func (l *listener) planPort() PlanPort { return PlanPort{l.spec.Port, l.protocol()} }
 
 // ports returns the ports of the accepted listeners, sorted.
 func (g *gateway) ports() []PlanPort {
@@ -96,12 +132,14 @@ func (g *gateway) ports() []PlanPort {
 		return nil
 	}
 	var out []PlanPort
-	for _, l := range g.listeners {
-		if p := (PlanPort{l.spec.Port, l.protocol()}); l.accepted.ok && !slices.Contains(out, p) {
+	for _, l := range g.all() {
+		if p := l.planPort(); l.accepted.ok && !slices.Contains(out, p) {
 			out = append(out, p)
 		}
 	}
-	slices.SortFunc(out, func(a, b PlanPort) int { return int(a.Port) - int(b.Port) })
+	slices.SortFunc(out, func(a, b PlanPort) int {
+		return cmp.Or(cmp.Compare(a.Port, b.Port), cmp.Compare(a.Protocol, b.Protocol))
+	})
 	return out
 }
 
@@ -122,8 +160,17 @@ func (g *gateway) plan() GatewayPlan {
 
 // programmed decides whether the Gateway serves what it should.
 func (g *gateway) programmed() verdict {
+	if !g.accepted.ok {
+		return no(gwv1.GatewayReasonInvalid, "The Gateway is not accepted.")
+	}
+	return g.serves(g.all())
+}
+
+// serves decides whether the Gateway serves the listeners, which are its own
+// or a ListenerSet's.
+func (g *gateway) serves(listeners []*listener) verdict {
 	servable, waiting := false, []string(nil)
-	for _, l := range g.listeners {
+	for _, l := range listeners {
 		if !l.servable() {
 			continue
 		}
@@ -133,8 +180,6 @@ func (g *gateway) programmed() verdict {
 		}
 	}
 	switch {
-	case !g.accepted.ok:
-		return no(gwv1.GatewayReasonInvalid, "The Gateway is not accepted.")
 	case !servable:
 		return no(gwv1.GatewayReasonInvalid, "No listener can be served.")
 	case g.facts.AddressRefused != "":
@@ -150,12 +195,20 @@ func (g *gateway) programmed() verdict {
 }
 
 func (g *gateway) resolved() verdict {
+	if !g.certified.ok {
+		return g.certified
+	}
 	for _, l := range g.listeners {
 		if !l.resolved.ok {
 			return no(gwv1.GatewayReasonListenersNotResolved, fmt.Sprintf("Listener %s: %s", l.spec.Name, l.resolved.message))
 		}
 	}
-	return yes(gwv1.GatewayReasonResolvedRefs, "All references are resolved.")
+	return g.certified
+}
+
+// insecure says whether some listener lets in clients that it cannot tell.
+func (g *gateway) insecure() bool {
+	return slices.ContainsFunc(g.all(), func(l *listener) bool { return l.clients != nil && l.clients.Optional })
 }
 
 func (g *gateway) status() GatewayStatus {
@@ -167,6 +220,10 @@ func (g *gateway) status() GatewayStatus {
 			condition(gwv1.GatewayConditionResolvedRefs, g.resolved(), generation),
 		},
 	}}
+	if g.insecure() {
+		s.Status.Conditions = append(s.Status.Conditions, condition(gwv1.GatewayConditionInsecureFrontendValidationMode,
+			yes(gwv1.GatewayReasonConfigurationChanged, "Clients without a valid certificate are let in (AllowInsecureFallback)."), generation))
+	}
 	if g.accepted.ok {
 		for _, a := range g.facts.Addresses {
 			s.Status.Addresses = append(s.Status.Addresses,
@@ -176,6 +233,14 @@ func (g *gateway) status() GatewayStatus {
 	for _, l := range g.listeners {
 		s.Status.Listeners = append(s.Status.Listeners,
 			l.status(g.accepted.ok, g.facts.Programmed[l.spec.Port], generation))
+	}
+	if len(g.sets) > 0 || g.obj.Spec.AllowedListeners != nil {
+		s.Status.AttachedListenerSets = ptr(int32(0))
+		for _, set := range g.sets {
+			if set.accepted().ok {
+				*s.Status.AttachedListenerSets++
+			}
+		}
 	}
 	return s
 }
@@ -190,8 +255,7 @@ func (g *gateway) fleetListeners() []ir.Listener {
 			continue
 		}
 		l := ir.Listener{Gateway: g.name, Port: p.Port, FleetPort: fleetPort, Protocol: p.Protocol}
-		l.Chains = chains(&l, g.onPort(p.Port))
-		if len(l.Chains) > 0 {
+		if l.Chains = g.chains(&l, g.onPort(p)); len(l.Chains) > 0 {
 			out = append(out, l)
 		}
 	}

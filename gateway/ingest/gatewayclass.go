@@ -15,40 +15,17 @@ import (
 )
 
 // supportedFeatures are the features of the Gateway API that the status of
-// each GatewayClass claims, and that the conformance suite then tests.
-var supportedFeatures = []features.FeatureName{
-	features.SupportGateway,
-	features.SupportGatewayAddressEmpty,
-	features.SupportGatewayHTTPListenerIsolation,
-	features.SupportGatewayHTTPSListenerDetectMisdirectedRequests,
-	features.SupportGatewayInfrastructure,
-	features.SupportGatewayPort8080,
-	features.SupportGatewayStaticAddresses,
-	features.SupportHTTPRoute,
-	features.SupportHTTPRoute303RedirectStatusCode,
-	features.SupportHTTPRoute307RedirectStatusCode,
-	features.SupportHTTPRoute308RedirectStatusCode,
-	features.SupportHTTPRouteBackendProtocolH2C,
-	features.SupportHTTPRouteBackendProtocolWebSocket,
-	features.SupportHTTPRouteBackendRequestHeaderModification,
-	features.SupportHTTPRouteBackendTimeout,
-	features.SupportHTTPRouteDestinationPortMatching,
-	features.SupportHTTPRouteHostRewrite,
-	features.SupportHTTPRouteMethodMatching,
-	features.SupportHTTPRouteNamedRouteRule,
-	features.SupportHTTPRouteParentRefPort,
-	features.SupportHTTPRoutePathRedirect,
-	features.SupportHTTPRoutePathRewrite,
-	features.SupportHTTPRoutePortRedirect,
-	features.SupportHTTPRouteQueryParamMatching,
-	features.SupportHTTPRouteRequestMirror,
-	features.SupportHTTPRouteRequestMultipleMirrors,
-	features.SupportHTTPRouteRequestPercentageMirror,
-	features.SupportHTTPRouteRequestTimeout,
-	features.SupportHTTPRouteResponseHeaderModification,
-	features.SupportHTTPRouteSchemeRedirect,
-	features.SupportReferenceGrant,
-}
+// each GatewayClass claims, and that the conformance suite then tests: all that
+// there are for gateways. A golden case lists them.
+var supportedFeatures = features.SetsToNamesSet(
+	features.GatewayCoreFeatures, features.GatewayExtendedFeatures,
+	features.ReferenceGrantCoreFeatures,
+	features.HTTPRouteCoreFeatures, features.HTTPRouteExtendedFeatures,
+	features.GRPCRouteCoreFeatures, features.GRPCRouteExtendedFeatures,
+	features.TLSRouteCoreFeatures, features.TLSRouteExtendedFeatures,
+	features.TCPRouteExtendedFeatures, features.UDPRouteFeatures,
+	features.BackendTLSPolicyCoreFeatures, features.BackendTLSPolicyExtendedFeatures,
+).UnsortedList()
 
 // class is a GatewayClass of ours.
 type class struct {

@@ -14,6 +14,7 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 	"sigs.k8s.io/yaml"
 
 	"github.com/porchlight-lb/porchlight/gateway/ingest"
@@ -118,8 +119,15 @@ func shuffle(o *manifest.Objects, r *rand.Rand) {
 	each(r, o.Fleets)
 	each(r, o.GatewayClasses)
 	each(r, o.Gateways)
+	each(r, o.ListenerSets)
 	each(r, o.HTTPRoutes)
+	each(r, o.GRPCRoutes)
+	each(r, o.TLSRoutes)
+	each(r, o.TCPRoutes)
+	each(r, o.UDPRoutes)
 	each(r, o.ReferenceGrants)
+	each(r, o.BackendTLSPolicies)
+	each(r, o.ConfigMaps)
 	each(r, o.Namespaces)
 	each(r, o.Services)
 	each(r, o.Secrets)
@@ -173,6 +181,14 @@ func renderStatus(_ *testing.T, _ *manifest.Objects, out ingest.Output) string {
 			fmt.Fprintf(&b, "%s%s %s %s @%d: %s\n", indent, c.Type, c.Status, c.Reason, c.ObservedGeneration, c.Message)
 		}
 	}
+	listener := func(name gwv1.SectionName, attached int32, kinds []gwv1.RouteGroupKind, cs []metav1.Condition) {
+		fmt.Fprintf(&b, "  listener %s: attached %d, kinds", name, attached)
+		for _, k := range kinds {
+			fmt.Fprintf(&b, " %s", k.Kind)
+		}
+		b.WriteString("\n")
+		conditions("    ", cs)
+	}
 	for _, c := range out.GatewayClassStatuses {
 		if c.Name != "porchlight" {
 			fmt.Fprintf(&b, "GatewayClass %s\n", c.Name)
@@ -184,19 +200,31 @@ func renderStatus(_ *testing.T, _ *manifest.Objects, out ingest.Output) string {
 		for _, a := range g.Status.Addresses {
 			fmt.Fprintf(&b, " %s", a.Value)
 		}
+		if n := g.Status.AttachedListenerSets; n != nil {
+			fmt.Fprintf(&b, ", %d ListenerSets", *n)
+		}
 		b.WriteString("\n")
 		conditions("  ", g.Status.Conditions)
 		for _, l := range g.Status.Listeners {
-			fmt.Fprintf(&b, "  listener %s: attached %d, kinds", l.Name, l.AttachedRoutes)
-			for _, k := range l.SupportedKinds {
-				fmt.Fprintf(&b, " %s/%s", *k.Group, k.Kind)
-			}
-			b.WriteString("\n")
-			conditions("    ", l.Conditions)
+			listener(l.Name, l.AttachedRoutes, l.SupportedKinds, l.Conditions)
 		}
 	}
-	for _, r := range out.HTTPRouteStatuses {
-		fmt.Fprintf(&b, "HTTPRoute %s\n", r.Name)
+	for _, s := range out.ListenerSetStatuses {
+		fmt.Fprintf(&b, "ListenerSet %s\n", s.Name)
+		conditions("  ", s.Status.Conditions)
+		for _, l := range s.Status.Listeners {
+			listener(l.Name, l.AttachedRoutes, l.SupportedKinds, l.Conditions)
+		}
+	}
+	for _, p := range out.PolicyStatuses {
+		fmt.Fprintf(&b, "BackendTLSPolicy %s\n", p.Name)
+		for _, a := range p.Ancestors {
+			fmt.Fprintf(&b, "  ancestor %s %s/%s\n", *a.AncestorRef.Kind, *a.AncestorRef.Namespace, a.AncestorRef.Name)
+			conditions("    ", a.Conditions)
+		}
+	}
+	for _, r := range out.RouteStatuses {
+		fmt.Fprintf(&b, "%s %s\n", r.Kind, r.Name)
 		for _, p := range r.Parents {
 			fmt.Fprintf(&b, "  parent %s", p.ParentRef.Name)
 			if p.ParentRef.SectionName != nil {

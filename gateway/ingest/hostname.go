@@ -44,9 +44,9 @@ func intersect(listener, route string) (string, bool) {
 	}
 }
 
-// owner returns the index of the listener whose routes answer for a domain:
+// owned returns the index of the listener whose routes answer for a domain:
 // the one with the most specific hostname that covers it, or -1.
-func owner(listeners []*listener, d string) int {
+func owned(listeners []*listener, d string) int {
 	best := -1
 	for i, l := range listeners {
 		if covers(domain(l.hostname), d) &&

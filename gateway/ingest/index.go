@@ -15,10 +15,14 @@ type index struct {
 	fleets     map[types.NamespacedName]*v1beta1.EnvoyFleet
 	services   map[types.NamespacedName]*corev1.Service
 	secrets    map[types.NamespacedName]*corev1.Secret
+	configMaps map[types.NamespacedName]*corev1.ConfigMap
 	namespaces map[string]*corev1.Namespace
 	// grants by namespace.
 	grants map[string][]*gwv1.ReferenceGrant
-	facts  map[types.NamespacedName]Facts
+	// policies that count, and all that there are for a Service.
+	policies   map[target]*policy
+	policiesOf map[types.NamespacedName][]*policy
+	facts      map[types.NamespacedName]Facts
 }
 
 func newIndex(in *Input) *index {
@@ -27,8 +31,11 @@ func newIndex(in *Input) *index {
 		fleets:     byName(in.Fleets),
 		services:   byName(in.Services),
 		secrets:    byName(in.Secrets),
+		configMaps: byName(in.ConfigMaps),
 		namespaces: make(map[string]*corev1.Namespace, len(in.Namespaces)),
 		grants:     map[string][]*gwv1.ReferenceGrant{},
+		policies:   map[target]*policy{},
+		policiesOf: map[types.NamespacedName][]*policy{},
 		facts:      in.Facts,
 	}
 	for _, n := range in.Namespaces {
@@ -37,6 +44,7 @@ func newIndex(in *Input) *index {
 	for _, g := range in.ReferenceGrants {
 		x.grants[g.Namespace] = append(x.grants[g.Namespace], g)
 	}
+	x.addPolicies(in.BackendTLSPolicies)
 	return x
 }
 

@@ -22,14 +22,21 @@ type Input struct {
 	// Namespace is that of the installation, where EnvoyFleets live.
 	Namespace string
 
-	Fleets          []*v1beta1.EnvoyFleet
-	GatewayClasses  []*gwv1.GatewayClass
-	Gateways        []*gwv1.Gateway
-	HTTPRoutes      []*gwv1.HTTPRoute
-	ReferenceGrants []*gwv1.ReferenceGrant
-	Namespaces      []*corev1.Namespace
-	Services        []*corev1.Service
-	Secrets         []*corev1.Secret
+	Fleets             []*v1beta1.EnvoyFleet
+	GatewayClasses     []*gwv1.GatewayClass
+	Gateways           []*gwv1.Gateway
+	ListenerSets       []*gwv1.ListenerSet
+	HTTPRoutes         []*gwv1.HTTPRoute
+	GRPCRoutes         []*gwv1.GRPCRoute
+	TLSRoutes          []*gwv1.TLSRoute
+	TCPRoutes          []*gwv1.TCPRoute
+	UDPRoutes          []*gwv1.UDPRoute
+	ReferenceGrants    []*gwv1.ReferenceGrant
+	BackendTLSPolicies []*gwv1.BackendTLSPolicy
+	Namespaces         []*corev1.Namespace
+	Services           []*corev1.Service
+	Secrets            []*corev1.Secret
+	ConfigMaps         []*corev1.ConfigMap
 
 	// Facts about each Gateway that the shell has learnt, by the Gateway's
 	// name. A Gateway without an entry has no address and no ports yet.
@@ -47,7 +54,7 @@ type Facts struct {
 	// bind for it. A port without an entry is not served yet.
 	FleetPorts map[int32]int32 `json:"fleetPorts,omitempty"`
 	// Programmed says of a listener's port that the fleet's Envoys have
-	// acknowledged its listener.
+	// acknowledged its listener, or both where there are two.
 	Programmed map[int32]bool `json:"programmed,omitempty"`
 }
 
@@ -61,7 +68,9 @@ type Output struct {
 
 	GatewayClassStatuses []GatewayClassStatus
 	GatewayStatuses      []GatewayStatus
-	HTTPRouteStatuses    []HTTPRouteStatus
+	ListenerSetStatuses  []ListenerSetStatus
+	RouteStatuses        []RouteStatus
+	PolicyStatuses       []PolicyStatus
 }
 
 // GatewayPlan is the infrastructure that a Gateway wants: the Service that
@@ -81,7 +90,8 @@ type GatewayPlan struct {
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
-// PlanPort is a port of a Gateway's Service.
+// PlanPort is a port of a Gateway's Service. One number may be there twice,
+// for UDP and for a protocol over TCP; the fleet port is the same for both.
 type PlanPort struct {
 	Port     int32       `json:"port"`
 	Protocol ir.Protocol `json:"protocol"`
@@ -103,10 +113,25 @@ type GatewayStatus struct {
 	Status gwv1.GatewayStatus   `json:"status"`
 }
 
-// HTTPRouteStatus is our part of the status of an HTTPRoute: one entry for
+// ListenerSetStatus is the status of a ListenerSet of a Gateway of ours.
+type ListenerSetStatus struct {
+	Name   types.NamespacedName   `json:"name"`
+	Status gwv1.ListenerSetStatus `json:"status"`
+}
+
+// RouteStatus is our part of the status of a route of any kind: one entry for
 // each parentRef to a Gateway of ours. A route that we wrote a status for and
 // that is not in Output has no entries of ours any more.
-type HTTPRouteStatus struct {
+type RouteStatus struct {
+	Kind    gwv1.Kind                `json:"kind"`
 	Name    types.NamespacedName     `json:"name"`
 	Parents []gwv1.RouteParentStatus `json:"parents"`
+}
+
+// PolicyStatus is our part of the status of a BackendTLSPolicy: one entry for
+// each Gateway of ours that reaches a target of it. A policy that is not in
+// Output has no entries of ours any more.
+type PolicyStatus struct {
+	Name      types.NamespacedName        `json:"name"`
+	Ancestors []gwv1.PolicyAncestorStatus `json:"ancestors"`
 }

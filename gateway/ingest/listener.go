@@ -13,11 +13,18 @@ import (
 	"github.com/porchlight-lb/porchlight/gateway/ir"
 )
 
-// listener is a listener of a Gateway, what is decided about it, and the
-// routes that are attached to it.
+// owner is the object that a listener stands in: a Gateway or a ListenerSet.
+type owner struct {
+	kind gwv1.Kind
+	name types.NamespacedName
+}
+
+// listener is a listener of a Gateway or of a ListenerSet, what is decided
+// about it, and the routes that are attached to it.
 type listener struct {
-	spec *gwv1.Listener
-	// hostname in lower case, empty for any.
+	spec  *gwv1.Listener
+	owner owner
+	// hostname in lower case; empty for any, and where the protocol has none.
 	hostname string
 	kinds    []gwv1.RouteGroupKind
 
@@ -27,37 +34,45 @@ type listener struct {
 
 	// certificates that exist, hold a key pair and may be used.
 	certificates []types.NamespacedName
+	// clients says how clients are known, if they are to be.
+	clients *ir.ClientValidation
 	// routes that are attached, each once, in no order.
-	routes []*httpRoute
+	routes []*route
 	// attached counts the routes that are attached and accepted.
 	attached int32
 }
 
+// supportedKinds are the kinds of routes by the protocol of a listener.
+var supportedKinds = map[gwv1.ProtocolType][]gwv1.Kind{
+	gwv1.HTTPProtocolType:  {httpRouteKind, grpcRouteKind},
+	gwv1.HTTPSProtocolType: {httpRouteKind, grpcRouteKind},
+	gwv1.TLSProtocolType:   {tlsRouteKind},
+	gwv1.TCPProtocolType:   {tcpRouteKind},
+	gwv1.UDPProtocolType:   {udpRouteKind},
+}
+
 // newListener decides what can be decided about a listener alone.
-func newListener(x *index, g *gwv1.Gateway, spec *gwv1.Listener) *listener {
+func newListener(x *index, g *gwv1.Gateway, o owner, spec *gwv1.Listener) *listener {
 	l := &listener{
-		spec:       spec,
+		spec: spec, owner: o,
 		kinds:      []gwv1.RouteGroupKind{},
 		accepted:   yes(gwv1.ListenerReasonAccepted, "The listener is accepted."),
 		conflicted: no(gwv1.ListenerReasonNoConflicts, "No other listener claims the same traffic."),
 		resolved:   yes(gwv1.ListenerReasonResolvedRefs, "All references are resolved."),
 	}
-	if spec.Hostname != nil {
-		l.hostname = strings.ToLower(string(*spec.Hostname))
-	}
-	switch spec.Protocol {
-	case gwv1.HTTPProtocolType:
-	case gwv1.HTTPSProtocolType:
-		l.accepted = acceptTLS(g, spec)
-		if l.accepted.ok {
-			l.certificates, l.resolved = x.certificates(g, spec.TLS)
-		}
-	default:
+	kinds, ok := supportedKinds[spec.Protocol]
+	if !ok {
 		l.accepted = no(gwv1.ListenerReasonUnsupportedProtocol,
-			fmt.Sprintf("Protocol %s is not supported; HTTP and HTTPS are.", spec.Protocol))
+			fmt.Sprintf("Protocol %s is not supported; HTTP, HTTPS, TLS, TCP and UDP are.", spec.Protocol))
 		return l
 	}
-	l.kinds = []gwv1.RouteGroupKind{{Group: ptr(gwv1.Group(gwv1.GroupName)), Kind: "HTTPRoute"}}
+	if spec.Hostname != nil && spec.Protocol != gwv1.TCPProtocolType && spec.Protocol != gwv1.UDPProtocolType {
+		l.hostname = strings.ToLower(string(*spec.Hostname))
+	}
+	for _, k := range kinds {
+		l.kinds = append(l.kinds, gwv1.RouteGroupKind{Group: ptr(gwv1.Group(gwv1.GroupName)), Kind: k})
+	}
+	l.addTLS(x, g)
 	if ar := spec.AllowedRoutes; ar != nil && len(ar.Kinds) > 0 {
 		l.restrictKinds(ar.Kinds)
 	}
@@ -65,17 +80,6 @@ func newListener(x *index, g *gwv1.Gateway, spec *gwv1.Listener) *listener {
 }
 
 func ptr[T any](v T) *T { return &v }
-
-// acceptTLS refuses what would be less secure if it were ignored.
-func acceptTLS(g *gwv1.Gateway, spec *gwv1.Listener) verdict {
-	if spec.TLS != nil && spec.TLS.Mode != nil && *spec.TLS.Mode != gwv1.TLSModeTerminate {
-		return no(gwv1.ListenerReasonUnsupportedValue, fmt.Sprintf("TLS mode %s is not supported for HTTPS.", *spec.TLS.Mode))
-	}
-	if g.Spec.TLS != nil && g.Spec.TLS.Frontend != nil {
-		return no(gwv1.ListenerReasonUnsupportedValue, "Validation of client certificates (spec.tls.frontend) is not supported.")
-	}
-	return yes(gwv1.ListenerReasonAccepted, "The listener is accepted.")
-}
 
 // restrictKinds keeps the kinds that the listener asks for and we support.
 func (l *listener) restrictKinds(asked []gwv1.RouteGroupKind) {
@@ -100,93 +104,28 @@ func (l *listener) restrictKinds(asked []gwv1.RouteGroupKind) {
 	}
 }
 
-// certificates resolves the certificateRefs of a listener. Those that can be
-// used are returned even where others cannot.
-func (x *index) certificates(g *gwv1.Gateway, tls *gwv1.ListenerTLSConfig) ([]types.NamespacedName, verdict) {
-	v := yes(gwv1.ListenerReasonResolvedRefs, "All references are resolved.")
-	if tls == nil || len(tls.CertificateRefs) == 0 {
-		return nil, no(gwv1.ListenerReasonInvalidCertificateRef, "The listener names no certificate.")
-	}
-	var out []types.NamespacedName
-	for i := range tls.CertificateRefs {
-		name, refused := x.certificate(g, &tls.CertificateRefs[i])
-		switch {
-		case refused == nil:
-			if !slices.Contains(out, name) {
-				out = append(out, name)
-			}
-		case v.ok:
-			v = *refused
-		}
-	}
-	return out, v
+// passthrough says whether TLS goes to the backend as it comes.
+func (l *listener) passthrough() bool {
+	return l.spec.Protocol == gwv1.TLSProtocolType && l.spec.TLS != nil && l.spec.TLS.Mode != nil && *l.spec.TLS.Mode == gwv1.TLSModePassthrough
 }
 
-func (x *index) certificate(g *gwv1.Gateway, ref *gwv1.SecretObjectReference) (types.NamespacedName, *verdict) {
-	name := types.NamespacedName{Namespace: g.Namespace, Name: string(ref.Name)}
-	if ref.Namespace != nil {
-		name.Namespace = string(*ref.Namespace)
-	}
-	refuse := func(reason gwv1.ListenerConditionReason, format string, args ...any) (types.NamespacedName, *verdict) {
-		v := no(reason, fmt.Sprintf(format, args...))
-		return name, &v
-	}
-	if ref.Group != nil && *ref.Group != "" || ref.Kind != nil && *ref.Kind != "Secret" {
-		return refuse(gwv1.ListenerReasonInvalidCertificateRef, "Certificate %s is not a Secret.", name)
-	}
-	if !x.permitted(reference{
-		fromGroup: gwv1.GroupName, fromKind: "Gateway", fromNamespace: g.Namespace,
-		toKind: "Secret", toNamespace: name.Namespace, toName: name.Name,
-	}) {
-		return refuse(gwv1.ListenerReasonRefNotPermitted,
-			"No ReferenceGrant in namespace %s lets Gateways of namespace %s use Secret %s.", name.Namespace, g.Namespace, name.Name)
-	}
-	s := x.secrets[name]
-	if s == nil {
-		return refuse(gwv1.ListenerReasonInvalidCertificateRef, "Secret %s does not exist.", name)
-	}
-	if _, err := Certificate(s); err != nil {
-		return refuse(gwv1.ListenerReasonInvalidCertificateRef, "%s.", upperFirst(err.Error()))
-	}
-	return name, nil
-}
-
-func upperFirst(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
-
-// findConflicts marks the listeners of one Gateway that cannot be told apart.
-// None of them is accepted: there is no winner (GatewaySpec.Listeners).
-// Listeners of protocols that we do not support take no part.
-func findConflicts(ls []*listener) {
-	for i, a := range ls {
-		for j, b := range ls {
-			if i == j || a.spec.Port != b.spec.Port ||
-				a.accepted.reason == string(gwv1.ListenerReasonUnsupportedProtocol) ||
-				b.accepted.reason == string(gwv1.ListenerReasonUnsupportedProtocol) {
-				continue
-			}
-			switch {
-			case a.spec.Protocol != b.spec.Protocol:
-				a.conflicted = yes(gwv1.ListenerReasonProtocolConflict,
-					fmt.Sprintf("Listener %s has another protocol on port %d.", b.spec.Name, a.spec.Port))
-			case a.hostname == b.hostname && !a.conflicted.ok:
-				a.conflicted = yes(gwv1.ListenerReasonHostnameConflict,
-					fmt.Sprintf("Listener %s has the same hostname on port %d.", b.spec.Name, a.spec.Port))
-			}
-		}
-	}
-	for _, l := range ls {
-		if l.conflicted.ok {
-			l.accepted = verdict{false, l.conflicted.reason, l.conflicted.message}
-		}
-	}
+// terminates says whether the listener needs a certificate.
+func (l *listener) terminates() bool {
+	return l.spec.Protocol == gwv1.HTTPSProtocolType || l.spec.Protocol == gwv1.TLSProtocolType && !l.passthrough()
 }
 
 // servable says whether Envoy can be given the listener.
 func (l *listener) servable() bool {
-	return l.accepted.ok && (l.spec.Protocol != gwv1.HTTPSProtocolType || len(l.certificates) > 0)
+	return l.accepted.ok && (!l.terminates() || len(l.certificates) > 0)
 }
 
-func (l *listener) protocol() ir.Protocol { return ir.Protocol(l.spec.Protocol) }
+// protocol of the Envoy listener that serves the listener.
+func (l *listener) protocol() ir.Protocol {
+	if l.spec.Protocol == gwv1.HTTPSProtocolType {
+		return ir.TLS
+	}
+	return ir.Protocol(l.spec.Protocol)
+}
 
 // allowsKind says whether routes of a kind of the Gateway API's group may
 // attach.
@@ -197,7 +136,7 @@ func (l *listener) allowsKind(kind gwv1.Kind) bool {
 }
 
 // allowsNamespace says whether routes of a namespace may attach.
-func (l *listener) allowsNamespace(x *index, gateway, route string) bool {
+func (l *listener) allowsNamespace(x *index, route string) bool {
 	from, selector := gwv1.NamespacesFromSame, (*metav1.LabelSelector)(nil)
 	if ar := l.spec.AllowedRoutes; ar != nil && ar.Namespaces != nil {
 		if ar.Namespaces.From != nil {
@@ -205,27 +144,35 @@ func (l *listener) allowsNamespace(x *index, gateway, route string) bool {
 		}
 		selector = ar.Namespaces.Selector
 	}
+	return x.selects(from, selector, l.owner.name.Namespace, route)
+}
+
+// selects says whether a namespace is one of those that are admitted to an
+// object in another.
+func (x *index) selects(from gwv1.FromNamespaces, selector *metav1.LabelSelector, own, namespace string) bool {
 	switch from {
 	case gwv1.NamespacesFromAll:
 		return true
 	case gwv1.NamespacesFromSame:
-		return gateway == route
+		return own == namespace
 	case gwv1.NamespacesFromSelector:
 		s, err := metav1.LabelSelectorAsSelector(selector)
-		n := x.namespaces[route]
+		n := x.namespaces[namespace]
 		return err == nil && n != nil && s.Matches(labels.Set(n.Labels))
 	default:
 		return false
 	}
 }
 
-// status renders the listener's status. gatewayAccepted and programmed are
-// those of the Gateway and of the listener's port.
-func (l *listener) status(gatewayAccepted, programmed bool, generation int64) gwv1.ListenerStatus {
+// status renders the listener's status. parent and programmed are whether the
+// Gateway is accepted and the listener's port is served.
+func (l *listener) status(parent, programmed bool, generation int64) gwv1.ListenerStatus {
 	p := no(gwv1.ListenerReasonPending, "The Envoys have not acknowledged the listener yet.")
 	switch {
-	case !gatewayAccepted:
+	case !parent:
 		p = no(gwv1.ListenerReasonInvalid, "The Gateway is not accepted.")
+	case l.conflicted.ok:
+		p = verdict{false, l.conflicted.reason, l.conflicted.message}
 	case !l.accepted.ok:
 		p = no(gwv1.ListenerReasonInvalid, "The listener is not accepted.")
 	case !l.servable():

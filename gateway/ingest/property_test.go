@@ -164,7 +164,7 @@ func TestFleetIsConsistent(t *testing.T) {
 					domains := map[string]bool{}
 					for _, h := range c.Table.Hosts {
 						if domains[h.Domain] {
-							t.Fatalf("table %s has domain %s twice", c.Table.Name, h.Domain)
+							t.Fatalf("table %s has domain %s twice", c.Name, h.Domain)
 						}
 						domains[h.Domain] = true
 						for _, r := range h.Routes {

@@ -3,7 +3,6 @@ package ingest
 import (
 	"maps"
 	"slices"
-	"strings"
 
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
@@ -11,30 +10,88 @@ import (
 )
 
 // chains makes the chains of one port from its accepted listeners. HTTP
-// listeners share one, since only the Host header tells them apart; each HTTPS
-// listener has its own, by server name.
-func chains(l *ir.Listener, listeners []*listener) []ir.Chain {
-	if l.Protocol == ir.HTTP {
+// listeners share one, since only the Host header tells them apart; where TLS
+// is spoken, the server name does.
+func (g *gateway) chains(l *ir.Listener, listeners []*listener) []ir.Chain {
+	switch l.Protocol {
+	case ir.HTTP:
+		at := place{binding{certificate: g.certificate}, "http", l.Port}
 		hosts := hostRoutes{}
 		for i := range listeners {
-			hosts.add(l, listeners, i)
+			hosts.add(at, listeners, i)
 		}
-		return []ir.Chain{{Table: ir.RouteTable{Name: l.Name(), Hosts: hosts.virtualHosts()}}}
+		return []ir.Chain{{Name: l.Name(), Table: &ir.RouteTable{Hosts: hosts.virtualHosts()}}}
+	case ir.TLS:
+		var out []ir.Chain
+		for i, own := range listeners {
+			switch {
+			case own.spec.Protocol == gwv1.TLSProtocolType:
+				out = append(out, g.streamChains(l, listeners, i)...)
+			case own.servable():
+				out = append(out, g.tableChain(l, listeners, i))
+			}
+		}
+		return out
+	default:
+		return []ir.Chain{{Name: l.Name(), Stream: stream(listeners[0].routes, binding{})}}
+	}
+}
+
+// tableChain makes the chain of an HTTPS listener.
+func (g *gateway) tableChain(l *ir.Listener, listeners []*listener, i int) ir.Chain {
+	own := listeners[i]
+	hosts := hostRoutes{}
+	hosts.add(place{binding{certificate: g.certificate}, "https", l.Port}, listeners, i)
+	t := &ir.RouteTable{Hosts: append(hosts.virtualHosts(), misdirected(listeners, own)...)}
+	ir.SortHosts(t.Hosts)
+	return ir.Chain{
+		Name:         l.Name() + "/" + domain(own.hostname),
+		ServerName:   own.hostname,
+		Certificates: own.certificates,
+		Clients:      own.clients,
+		Table:        t,
+	}
+}
+
+// streamChains makes the chains of a TLS listener: one for each of its routes'
+// server names, and one for its own, so that no less specific listener gets
+// what belongs to it.
+func (g *gateway) streamChains(l *ir.Listener, listeners []*listener, i int) []ir.Chain {
+	own := listeners[i]
+	at := binding{certificate: g.certificate, passthrough: own.passthrough()}
+	type best struct {
+		hostname string
+		routes   []*route
+	}
+	names := map[string]*best{domain(own.hostname): {}}
+	for _, r := range own.routes {
+		for d, hostname := range r.domains(own.hostname) {
+			b := names[d]
+			if b == nil {
+				b = &best{}
+				names[d] = b
+			}
+			switch c := ir.CompareSpecificity(hostname, b.hostname); {
+			case owned(listeners, d) != i:
+			case b.routes == nil || c > 0:
+				b.hostname, b.routes = hostname, []*route{r}
+			case c == 0:
+				b.routes = append(b.routes, r)
+			}
+		}
 	}
 	var out []ir.Chain
-	for i, own := range listeners {
-		if !own.servable() {
+	for _, d := range slices.Sorted(maps.Keys(names)) {
+		if owned(listeners, d) != i {
 			continue
 		}
-		hosts := hostRoutes{}
-		hosts.add(l, listeners, i)
-		c := ir.Chain{
-			ServerName:   own.hostname,
-			Certificates: own.certificates,
-			Table:        ir.RouteTable{Name: l.Name() + "/" + domain(own.hostname), Hosts: hosts.virtualHosts()},
+		c := ir.Chain{Name: l.Name() + "/" + d, Stream: &ir.Stream{}}
+		if d != anyDomain {
+			c.ServerName = d
 		}
-		c.Table.Hosts = append(c.Table.Hosts, misdirected(listeners, own)...)
-		ir.SortHosts(c.Table.Hosts)
+		if own.servable() {
+			c.Certificates, c.Stream = own.certificates, stream(names[d].routes, at)
+		}
 		out = append(out, c)
 	}
 	return out
@@ -46,7 +103,7 @@ type hostRoutes map[string][]*ir.Candidate
 // add takes in the routes of the listener at index i of those of one port. A
 // request belongs to the listener with the most specific hostname that covers
 // it, and to that one alone (listener isolation).
-func (h hostRoutes) add(l *ir.Listener, listeners []*listener, i int) {
+func (h hostRoutes) add(at place, listeners []*listener, i int) {
 	own := listeners[i]
 	if d := domain(own.hostname); h[d] == nil && d != anyDomain {
 		// Without routes too, its hosts get 404 and do not fall to a listener
@@ -55,8 +112,8 @@ func (h hostRoutes) add(l *ir.Listener, listeners []*listener, i int) {
 	}
 	for _, r := range own.routes {
 		for d, hostname := range r.domains(own.hostname) {
-			if owner(listeners, d) == i {
-				h[d] = r.appendCandidates(h[d], hostname, l)
+			if owned(listeners, d) == i {
+				h[d] = r.appendCandidates(h[d], hostname, at)
 			}
 		}
 	}
@@ -80,54 +137,19 @@ func (h hostRoutes) virtualHosts() []ir.VirtualHost {
 // misdirected returns the virtual hosts of a chain for the hosts that belong
 // to other listeners of the port. A client that reuses its connection for one
 // of those is told so, and comes back on another connection (RFC 9110 section
-// 15.5.20; Gateway API: GatewayHTTPSListenerDetectMisdirectedRequests).
+// 15.5.20; Gateway API: Listener.Hostname).
 func misdirected(listeners []*listener, own *listener) []ir.VirtualHost {
 	const misdirectedRequest = 421
-	refuse := func(d string) ir.VirtualHost {
-		return ir.VirtualHost{Domain: d, Routes: []ir.Route{{
+	var out []ir.VirtualHost
+	for _, other := range listeners {
+		if other == own {
+			continue
+		}
+		out = append(out, ir.VirtualHost{Domain: domain(other.hostname), Routes: []ir.Route{{
 			Name:    "misdirected",
 			Match:   ir.Match{Path: ir.PathPrefix, Value: "/"},
 			Respond: &ir.Respond{Status: misdirectedRequest},
-		}}}
-	}
-	var out []ir.VirtualHost
-	for _, other := range listeners {
-		if other != own && covers(domain(own.hostname), domain(other.hostname)) {
-			out = append(out, refuse(domain(other.hostname)))
-		}
-	}
-	if own.hostname != "" {
-		out = append(out, refuse(anyDomain))
-	}
-	return out
-}
-
-// domains returns the domains that the route has on a listener with the given
-// hostname, each with the most specific of the route's hostnames that leads to
-// it.
-func (r *httpRoute) domains(listenerHostname string) map[string]string {
-	out := map[string]string{}
-	for _, h := range r.hostnames {
-		d, ok := intersect(listenerHostname, h)
-		if !ok {
-			continue
-		}
-		if old, found := out[d]; !found || ir.CompareSpecificity(h, old) > 0 {
-			out[d] = h
-		}
-	}
-	return out
-}
-
-// hostnamesOf returns the hostnames of a route in lower case; one that is
-// empty where it has none.
-func hostnamesOf(r *gwv1.HTTPRoute) []string {
-	if len(r.Spec.Hostnames) == 0 {
-		return []string{""}
-	}
-	out := make([]string, len(r.Spec.Hostnames))
-	for i, h := range r.Spec.Hostnames {
-		out[i] = strings.ToLower(string(h))
+		}}})
 	}
 	return out
 }

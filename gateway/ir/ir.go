@@ -1,17 +1,16 @@
 // Package ir is the gateway's own picture of what a fleet of Envoys serves:
-// listeners, virtual hosts, routes in order of precedence, and the clusters
-// they reach. Package ingest makes it from API objects, package xds turns it
+// listeners, virtual hosts, routes in order of precedence, streams, and the
+// clusters they reach. Package ingest makes it from API objects, package xds turns it
 // into Envoy resources. It knows neither Kubernetes' API nor Envoy's, so that
 // Gateway API and Ingress meet here, and holds values only: equal input gives
 // an equal Fleet, in an order that order.go fixes.
 //
-// Endpoints and certificates are not part of a Fleet: they change often and
-// alone, and go from ingest to xds by functions of their own (Endpoints,
-// Certificate).
+// Endpoints, certificates and authorities are not part of a Fleet: they change
+// often and alone, and go from ingest to xds by functions of their own.
 package ir
 
 import (
-	"fmt"
+	"strconv"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -23,18 +22,24 @@ type Fleet struct {
 	Listeners []Listener `json:"listeners,omitempty"`
 	// Clusters that the listeners' routes name, sorted, each once.
 	Clusters []Cluster `json:"clusters,omitempty"`
-	// Certificates are the names of the certificates that the listeners use,
-	// sorted, each once.
+	// Certificates are the names of the key pairs that listeners and clusters
+	// use, sorted, each once.
 	Certificates []types.NamespacedName `json:"certificates,omitempty"`
+	// Authorities that listeners and clusters check their peers against,
+	// sorted, each once.
+	Authorities []Authorities `json:"authorities,omitempty"`
 }
 
 // Protocol is what a listener speaks with its clients.
 type Protocol string
 
-// The protocols of listeners.
+// The protocols of listeners. One of protocol TLS tells its chains apart by
+// server name; some of them may be HTTPS.
 const (
-	HTTP  Protocol = "HTTP"
-	HTTPS Protocol = "HTTPS"
+	HTTP Protocol = "HTTP"
+	TLS  Protocol = "TLS"
+	TCP  Protocol = "TCP"
+	UDP  Protocol = "UDP"
 )
 
 // Listener is one port of one Gateway: the unit that becomes one Envoy
@@ -47,31 +52,62 @@ type Listener struct {
 	// any other listener of the fleet.
 	FleetPort int32    `json:"fleetPort"`
 	Protocol  Protocol `json:"protocol"`
-	// Chains: exactly one without server name and certificates for HTTP; one
-	// for each server name for HTTPS.
+	// Chains: one for each server name for TLS, exactly one otherwise.
 	Chains []Chain `json:"chains,omitempty"`
 }
 
 // Name of the Envoy listener.
-func (l *Listener) Name() string {
-	return fmt.Sprintf("%s/%s/%d", l.Gateway.Namespace, l.Gateway.Name, l.Port)
+func (l *Listener) Name() string { return ListenerName(l.Gateway, l.Port, l.Protocol) }
+
+// ListenerName returns the name of the Envoy listener of a Gateway's port. A
+// port may have one for UDP beside one for the protocols over TCP.
+func ListenerName(gateway types.NamespacedName, port int32, p Protocol) string {
+	name := gateway.Namespace + "/" + gateway.Name + "/" + strconv.Itoa(int(port))
+	if p == UDP {
+		name += "/udp"
+	}
+	return name
 }
 
 // Chain is what a listener does with the connections of one TLS server name.
+// Exactly one of Table and Stream is set.
 type Chain struct {
+	// Name is unique in the fleet and does not change with the content.
+	Name string `json:"name"`
 	// ServerName is a host name, a wildcard like *.example.com, or empty for
 	// all that no other chain of the listener names.
 	ServerName string `json:"serverName,omitempty"`
-	// Certificates to choose from, by what the client's TLS supports.
+	// Certificates to choose from, by what the client's TLS supports. None:
+	// TLS, if the client speaks it, is not terminated.
 	Certificates []types.NamespacedName `json:"certificates,omitempty"`
-	Table        RouteTable             `json:"table"`
+	// Clients says how clients are known; nil: they are not asked.
+	Clients *ClientValidation `json:"clients,omitempty"`
+	// Table answers HTTP requests.
+	Table *RouteTable `json:"table,omitempty"`
+	// Stream passes on what comes, as it is.
+	Stream *Stream `json:"stream,omitempty"`
+}
+
+// ClientValidation is how clients of TLS are known.
+type ClientValidation struct {
+	Authorities Authorities `json:"authorities"`
+	// Optional lets clients in that show no certificate, or any other.
+	Optional bool `json:"optional,omitempty"`
+}
+
+// Stream passes on bytes or datagrams.
+type Stream struct {
+	// Route says where it is from: kind/namespace/name; empty where nothing is
+	// attached.
+	Route string `json:"route,omitempty"`
+	// Backends with a weight above zero. The share of one without a cluster is
+	// refused; none: all is.
+	Backends []Backend `json:"backends,omitempty"`
 }
 
 // RouteTable is the routes of one chain: the unit that becomes one Envoy
-// route configuration.
+// route configuration, which has the chain's name.
 type RouteTable struct {
-	// Name is unique in the fleet and does not change with the content.
-	Name string `json:"name"`
 	// Hosts in any number, each domain once. A request whose host none of them
 	// covers gets 404.
 	Hosts []VirtualHost `json:"hosts,omitempty"`
@@ -104,6 +140,24 @@ type Route struct {
 	// route, and for a redirect or a direct response.
 	RequestHeaders  *HeaderChanges `json:"requestHeaders,omitempty"`
 	ResponseHeaders *HeaderChanges `json:"responseHeaders,omitempty"`
+	// CORS answers preflight requests and marks answers; nil: neither.
+	CORS *CORS `json:"cors,omitempty"`
+}
+
+// CORS says which pages of other origins may make requests.
+type CORS struct {
+	// Origins are those that may: scheme://host[:port], in which a * stands for
+	// any characters, or * for all.
+	Origins []string `json:"origins,omitempty"`
+	// Methods and Headers that requests may have; * for all.
+	Methods []string `json:"methods,omitempty"`
+	Headers []string `json:"headers,omitempty"`
+	// Expose are headers of answers that pages may read.
+	Expose []string `json:"expose,omitempty"`
+	// Credentials says that requests may have them.
+	Credentials bool `json:"credentials,omitempty"`
+	// MaxAge is how long an answer to a preflight request holds.
+	MaxAge time.Duration `json:"maxAge"`
 }
 
 // PathMatch is how a path is compared.
@@ -181,6 +235,9 @@ type Redirect struct {
 type Forward struct {
 	// Backends with a weight above zero; their sum is above zero.
 	Backends []Backend `json:"backends"`
+	// Invalid is the status that the share of an invalid backend gets; zero
+	// where none is invalid.
+	Invalid uint32 `json:"invalid,omitempty"`
 	// Hostname replaces the request's host.
 	Hostname string       `json:"hostname,omitempty"`
 	Path     *PathRewrite `json:"path,omitempty"`
@@ -188,11 +245,23 @@ type Forward struct {
 	// Timeout of the whole request, BackendTimeout of each try. Zero: none.
 	Timeout        time.Duration `json:"timeout,omitempty"`
 	BackendTimeout time.Duration `json:"backendTimeout,omitempty"`
+	Retry          *Retry        `json:"retry,omitempty"`
+}
+
+// Retry says when a request is sent to a backend again: where the connection
+// or the try failed, and where the answer has one of the codes.
+type Retry struct {
+	// Codes are HTTP status codes.
+	Codes []uint32 `json:"codes,omitempty"`
+	// Attempts after the first; zero: none.
+	Attempts uint32 `json:"attempts"`
+	// Backoff before an attempt, at first; zero: Envoy's own.
+	Backoff time.Duration `json:"backoff,omitempty"`
 }
 
 // Backend is a share of a route's requests.
 type Backend struct {
-	// Cluster by name. Empty: the backend is invalid and its share gets 500.
+	// Cluster by name. Empty: the backend is invalid.
 	Cluster string `json:"cluster,omitempty"`
 	Weight  uint32 `json:"weight"`
 

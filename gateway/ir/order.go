@@ -21,7 +21,8 @@ type Candidate struct {
 	Hostname string
 	// Created is when the object was created, in seconds since 1970.
 	Created int64
-	// Source is the object, Rule and Match the place in it.
+	// Kind and Source are the object, Rule and Match the place in it.
+	Kind        string
 	Source      types.NamespacedName
 	Rule, Match int
 }
@@ -40,6 +41,7 @@ func ByPrecedence(a, b *Candidate) int {
 		-cmp.Compare(len(a.Route.Match.Query), len(b.Route.Match.Query)),
 		cmp.Compare(a.Created, b.Created),
 		CompareNames(a.Source, b.Source),
+		strings.Compare(a.Kind, b.Kind),
 		cmp.Compare(a.Rule, b.Rule),
 		cmp.Compare(a.Match, b.Match),
 	)
@@ -98,7 +100,7 @@ func compareClusters(a, b Cluster) int {
 	return cmp.Or(
 		CompareNames(a.Service, b.Service),
 		cmp.Compare(a.Port, b.Port),
-		cmp.Compare(a.Protocol, b.Protocol),
+		strings.Compare(a.Name(), b.Name()),
 	)
 }
 
@@ -106,16 +108,18 @@ func compareClusters(a, b Cluster) int {
 // order, which is their precedence.
 func (f *Fleet) Sort() {
 	slices.SortFunc(f.Listeners, func(a, b Listener) int {
-		return cmp.Or(CompareNames(a.Gateway, b.Gateway), cmp.Compare(a.Port, b.Port))
+		return cmp.Or(CompareNames(a.Gateway, b.Gateway), cmp.Compare(a.Port, b.Port), strings.Compare(a.Name(), b.Name()))
 	})
 	for i := range f.Listeners {
 		chains := f.Listeners[i].Chains
 		slices.SortFunc(chains, func(a, b Chain) int { return strings.Compare(a.ServerName, b.ServerName) })
 	}
 	slices.SortFunc(f.Clusters, compareClusters)
-	f.Clusters = slices.Compact(f.Clusters)
+	f.Clusters = slices.CompactFunc(f.Clusters, func(a, b Cluster) bool { return a.Name() == b.Name() })
 	slices.SortFunc(f.Certificates, CompareNames)
 	f.Certificates = slices.Compact(f.Certificates)
+	slices.SortFunc(f.Authorities, func(a, b Authorities) int { return strings.Compare(a.Name(), b.Name()) })
+	f.Authorities = slices.CompactFunc(f.Authorities, func(a, b Authorities) bool { return slices.Equal(a, b) })
 }
 
 // SortHosts puts virtual hosts in order.

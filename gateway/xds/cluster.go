@@ -3,6 +3,7 @@ package xds
 import (
 	"math"
 	"net/netip"
+	"strconv"
 	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -31,7 +32,7 @@ const (
 // Cluster returns the Envoy cluster, whose endpoints come over ADS under the
 // same name.
 func Cluster(c *ir.Cluster) resource.Resource {
-	return resource.New(resource.Cluster, c.Name(), &clusterv3.Cluster{
+	out := &clusterv3.Cluster{
 		Name:                          c.Name(),
 		ClusterDiscoveryType:          &clusterv3.Cluster_Type{Type: clusterv3.Cluster_EDS},
 		EdsClusterConfig:              &clusterv3.Cluster_EdsClusterConfig{EdsConfig: ads()},
@@ -52,15 +53,27 @@ func Cluster(c *ir.Cluster) resource.Resource {
 			MaxRequests:        wrapperspb.UInt32(math.MaxUint32),
 			MaxRetries:         wrapperspb.UInt32(math.MaxUint32),
 		}}},
-		TypedExtensionProtocolOptions: map[string]*anypb.Any{httpOptions: pack(upstreamHTTP(c.Protocol))},
-	})
+	}
+	if c.Protocol == ir.HTTP1 || c.Protocol == ir.HTTP2 {
+		out.TypedExtensionProtocolOptions = map[string]*anypb.Any{httpOptions: pack(upstreamHTTP(c.Protocol))}
+	}
+	if c.TLS != nil {
+		out.TransportSocket = upstreamTLS(c)
+	}
+	if c.Shares != nil {
+		out.LbPolicy = clusterv3.Cluster_ROUND_ROBIN
+		out.CommonLbConfig.LocalityConfigSpecifier = &clusterv3.Cluster_CommonLbConfig_LocalityWeightedLbConfig_{
+			LocalityWeightedLbConfig: &clusterv3.Cluster_CommonLbConfig_LocalityWeightedLbConfig{},
+		}
+	}
+	return resource.New(resource.Cluster, c.Name(), out)
 }
 
 func upstreamHTTP(p ir.AppProtocol) *httpv3.HttpProtocolOptions {
 	explicit := &httpv3.HttpProtocolOptions_ExplicitHttpConfig{
 		ProtocolConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{},
 	}
-	if p == ir.H2C {
+	if p == ir.HTTP2 {
 		explicit.ProtocolConfig = &httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{
 			Http2ProtocolOptions: &corev3.Http2ProtocolOptions{},
 		}
@@ -70,19 +83,37 @@ func upstreamHTTP(p ir.AppProtocol) *httpv3.HttpProtocolOptions {
 	}
 }
 
+// sink takes the datagrams of a share without endpoints: nobody listens there
+// (RFC 863, discard).
+var sink = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 9)
+
 // Endpoints returns the addresses behind a cluster.
 func Endpoints(e ir.Endpoints) resource.Resource {
 	a := &endpointv3.ClusterLoadAssignment{ClusterName: e.Cluster}
 	if len(e.Addresses) > 0 {
-		l := &endpointv3.LocalityLbEndpoints{}
-		for _, ap := range e.Addresses {
-			l.LbEndpoints = append(l.LbEndpoints, &endpointv3.LbEndpoint{
-				HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{Address: socket(ap)}},
-			})
+		a.Endpoints = []*endpointv3.LocalityLbEndpoints{locality(e.Addresses)}
+	}
+	for i, s := range e.Shares {
+		addresses := s.Addresses
+		if len(addresses) == 0 {
+			addresses = []netip.AddrPort{sink}
 		}
-		a.Endpoints = []*endpointv3.LocalityLbEndpoints{l}
+		l := locality(addresses)
+		l.Locality = &corev3.Locality{Zone: strconv.Itoa(i)}
+		l.LoadBalancingWeight = wrapperspb.UInt32(s.Weight)
+		a.Endpoints = append(a.Endpoints, l)
 	}
 	return resource.New(resource.Endpoint, e.Cluster, a)
+}
+
+func locality(addresses []netip.AddrPort) *endpointv3.LocalityLbEndpoints {
+	l := &endpointv3.LocalityLbEndpoints{}
+	for _, ap := range addresses {
+		l.LbEndpoints = append(l.LbEndpoints, &endpointv3.LbEndpoint{
+			HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{Address: socket(ap)}},
+		})
+	}
+	return l
 }
 
 func socket(ap netip.AddrPort) *corev3.Address {

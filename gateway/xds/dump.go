@@ -18,7 +18,7 @@ func YAML(r resource.Resource) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("unmarshal %s %q: %w", r.Type, r.Name, err)
 	}
-	if s, ok := m.(*tlsv3.Secret); ok {
+	if s, ok := m.(*tlsv3.Secret); ok && s.GetTlsCertificate() != nil {
 		s.GetTlsCertificate().PrivateKey = nil
 	}
 	return messageYAML(m)

@@ -6,10 +6,10 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	corsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	inspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
-	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -33,21 +33,27 @@ const (
 )
 
 // Listener returns the Envoy listener of a Gateway's port. Its routes come
-// over ADS under the names of its chains' tables.
+// over ADS under the names of its chains.
 func Listener(l *ir.Listener) resource.Resource {
 	out := &listenerv3.Listener{
 		Name:                          l.Name(),
 		Address:                       anyAddress(l.FleetPort),
 		PerConnectionBufferLimitBytes: wrapperspb.UInt32(bufferLimit),
 	}
-	if l.Protocol == ir.HTTPS {
+	if l.Protocol == ir.UDP {
+		out.Address.GetSocketAddress().Protocol = corev3.SocketAddress_UDP
+		out.UdpListenerConfig = &listenerv3.UdpListenerConfig{DownstreamSocketConfig: &corev3.UdpSocketConfig{}}
+		out.ListenerFilters = []*listenerv3.ListenerFilter{udpFilter(l.Chains[0].Stream)}
+		return resource.New(resource.Listener, l.Name(), out)
+	}
+	if l.Protocol == ir.TLS {
 		out.ListenerFilters = []*listenerv3.ListenerFilter{{
 			Name:       "tls_inspector",
 			ConfigType: &listenerv3.ListenerFilter_TypedConfig{TypedConfig: pack(&inspectorv3.TlsInspector{})},
 		}}
 	}
 	for i := range l.Chains {
-		out.FilterChains = append(out.FilterChains, filterChain(l, &l.Chains[i]))
+		out.FilterChains = append(out.FilterChains, filterChain(&l.Chains[i]))
 	}
 	return resource.New(resource.Listener, l.Name(), out)
 }
@@ -59,38 +65,22 @@ func anyAddress(port int32) *corev3.Address {
 	return a
 }
 
-func filterChain(l *ir.Listener, c *ir.Chain) *listenerv3.FilterChain {
-	out := &listenerv3.FilterChain{
-		Name: c.Table.Name,
-		Filters: []*listenerv3.Filter{{
-			Name:       "http",
-			ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: pack(connectionManager(c))},
-		}},
-	}
-	if l.Protocol != ir.HTTPS {
-		return out
+func filterChain(c *ir.Chain) *listenerv3.FilterChain {
+	out := &listenerv3.FilterChain{Name: c.Name, Filters: []*listenerv3.Filter{{Name: "stream"}}}
+	if c.Table != nil {
+		out.Filters[0].Name = "http"
+		out.Filters[0].ConfigType = &listenerv3.Filter_TypedConfig{TypedConfig: pack(connectionManager(c))}
+	} else {
+		out.Filters[0].ConfigType = &listenerv3.Filter_TypedConfig{TypedConfig: pack(tcpProxy(c.Stream))}
 	}
 	if c.ServerName != "" {
 		out.FilterChainMatch = &listenerv3.FilterChainMatch{ServerNames: []string{c.ServerName}}
 	}
-	out.TransportSocketConnectTimeout = durationpb.New(handshakeTimeout)
-	out.TransportSocket = &corev3.TransportSocket{
-		Name:       "tls",
-		ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: pack(downstreamTLS(c))},
+	if len(c.Certificates) > 0 {
+		out.TransportSocketConnectTimeout = durationpb.New(handshakeTimeout)
+		out.TransportSocket = tlsSocket(downstreamTLS(c))
 	}
 	return out
-}
-
-func downstreamTLS(c *ir.Chain) *tlsv3.DownstreamTlsContext {
-	common := &tlsv3.CommonTlsContext{
-		TlsParams:     &tlsv3.TlsParameters{TlsMinimumProtocolVersion: tlsv3.TlsParameters_TLSv1_2},
-		AlpnProtocols: []string{"h2", "http/1.1"},
-	}
-	for _, name := range c.Certificates {
-		common.TlsCertificateSdsSecretConfigs = append(common.TlsCertificateSdsSecretConfigs,
-			&tlsv3.SdsSecretConfig{Name: SecretName(name), SdsConfig: ads()})
-	}
-	return &tlsv3.DownstreamTlsContext{CommonTlsContext: common}
 }
 
 func connectionManager(c *ir.Chain) *hcmv3.HttpConnectionManager {
@@ -99,10 +89,13 @@ func connectionManager(c *ir.Chain) *hcmv3.HttpConnectionManager {
 		// the number of Gateways.
 		StatPrefix: "http",
 		RouteSpecifier: &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{
-			RouteConfigName: c.Table.Name,
+			RouteConfigName: c.Name,
 			ConfigSource:    ads(),
 		}},
 		HttpFilters: []*hcmv3.HttpFilter{{
+			Name:       corsFilter,
+			ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: pack(&corsv3.Cors{})},
+		}, {
 			Name:       "envoy.filters.http.router",
 			ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: pack(&routerv3.Router{SuppressEnvoyHeaders: true})},
 		}},

@@ -40,8 +40,8 @@ var update = flag.Bool("update", false, "rewrite the wanted answers in testdata"
 //
 // A request is a line: the Gateway's port, the method, the URL, and headers as
 // Name:value without blanks. Of the answer the file has protocol, status, the
-// location, the headers that begin with X- and are not Envoy's own, and, where
-// a backend answered, its cluster and what it saw of the request.
+// location, the headers that begin with X- and are not Envoy's own, those of
+// CORS, and, where a backend answered, its cluster and what it saw of the request.
 func TestEnvoyAnswers(t *testing.T) {
 	envoy := envoybin.Path(t)
 	files, err := filepath.Glob("testdata/*.txtar")
@@ -138,7 +138,7 @@ func printHeaders(w interface{ Write([]byte) (int, error) }, indent string, h ht
 	var lines []string
 	for name, values := range h {
 		own := name == "X-Request-Id" || strings.HasPrefix(name, "X-Forwarded-") || strings.HasPrefix(name, "X-Envoy-")
-		if strings.HasPrefix(name, "X-") && !own {
+		if (strings.HasPrefix(name, "X-") && !own) || strings.HasPrefix(name, "Access-Control-Allow") || name == "Access-Control-Max-Age" || name == "Access-Control-Expose-Headers" {
 			lines = append(lines, fmt.Sprintf("%s%s: %s\n", indent, name, strings.Join(values, ",")))
 		}
 	}

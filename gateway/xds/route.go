@@ -8,6 +8,7 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -19,10 +20,13 @@ import (
 // answered by the route's ClusterNotFoundResponseCode.
 const invalidBackend = "invalid-backend"
 
-// RouteConfiguration returns the Envoy route configuration of a table.
-func RouteConfiguration(t *ir.RouteTable) resource.Resource {
+const internalServerError = 500
+
+// RouteConfiguration returns the Envoy route configuration of a chain that has
+// a table.
+func RouteConfiguration(c *ir.Chain) resource.Resource {
 	out := &routev3.RouteConfiguration{
-		Name: t.Name,
+		Name: c.Name,
 		// A Host header may carry a port; it takes no part in matching and is
 		// passed on as it is.
 		IgnorePortInHostMatching: true,
@@ -30,10 +34,10 @@ func RouteConfiguration(t *ir.RouteTable) resource.Resource {
 		MostSpecificHeaderMutationsWins: true,
 		ValidateClusters:                wrapperspb.Bool(false),
 	}
-	for i := range t.Hosts {
-		out.VirtualHosts = append(out.VirtualHosts, virtualHost(&t.Hosts[i]))
+	for i := range c.Table.Hosts {
+		out.VirtualHosts = append(out.VirtualHosts, virtualHost(&c.Table.Hosts[i]))
 	}
-	return resource.New(resource.Route, t.Name, out)
+	return resource.New(resource.Route, c.Name, out)
 }
 
 func virtualHost(v *ir.VirtualHost) *routev3.VirtualHost {
@@ -48,6 +52,9 @@ func route(r *ir.Route) *routev3.Route {
 	out := &routev3.Route{Name: r.Name, Match: match(&r.Match)}
 	out.RequestHeadersToAdd, out.RequestHeadersToRemove = headerChanges(r.RequestHeaders)
 	out.ResponseHeadersToAdd, out.ResponseHeadersToRemove = headerChanges(r.ResponseHeaders)
+	if r.CORS != nil {
+		out.TypedPerFilterConfig = map[string]*anypb.Any{corsFilter: pack(corsPolicy(r.CORS))}
+	}
 	switch {
 	case r.Redirect != nil:
 		out.Action = &routev3.Route_Redirect{Redirect: redirect(r.Redirect, &r.Match)}
@@ -159,8 +166,8 @@ func redirect(r *ir.Redirect, m *ir.Match) *routev3.RedirectAction {
 
 func forward(f *ir.Forward, m *ir.Match) *routev3.RouteAction {
 	out := &routev3.RouteAction{Timeout: durationpb.New(f.Timeout)}
-	if f.BackendTimeout > 0 {
-		out.RetryPolicy = &routev3.RetryPolicy{PerTryTimeout: durationpb.New(f.BackendTimeout)}
+	if f.BackendTimeout > 0 || f.Retry != nil {
+		out.RetryPolicy = retryPolicy(f.Retry, f.BackendTimeout)
 	}
 	if f.Hostname != "" {
 		out.HostRewriteSpecifier = &routev3.RouteAction_HostRewriteLiteral{HostRewriteLiteral: f.Hostname}
@@ -171,7 +178,7 @@ func forward(f *ir.Forward, m *ir.Match) *routev3.RouteAction {
 	for _, mirror := range f.Mirrors {
 		out.RequestMirrorPolicies = append(out.RequestMirrorPolicies, mirrorPolicy(mirror))
 	}
-	backends(out, f.Backends)
+	backends(out, f)
 	return out
 }
 
@@ -239,8 +246,12 @@ func mirrorPolicy(m ir.Mirror) *routev3.RouteAction_RequestMirrorPolicy {
 }
 
 // backends sets where a route leads: one cluster, or a choice by weight.
-func backends(out *routev3.RouteAction, bs []ir.Backend) {
+func backends(out *routev3.RouteAction, f *ir.Forward) {
+	bs := f.Backends
 	out.ClusterNotFoundResponseCode = routev3.RouteAction_SERVICE_UNAVAILABLE
+	if f.Invalid == internalServerError {
+		out.ClusterNotFoundResponseCode = routev3.RouteAction_INTERNAL_SERVER_ERROR
+	}
 	if len(bs) == 1 && bs[0].RequestHeaders == nil && bs[0].ResponseHeaders == nil {
 		out.ClusterSpecifier = &routev3.RouteAction_Cluster{Cluster: bs[0].Cluster}
 		return
@@ -251,7 +262,6 @@ func backends(out *routev3.RouteAction, bs []ir.Backend) {
 		c := &routev3.WeightedCluster_ClusterWeight{Name: b.Cluster, Weight: wrapperspb.UInt32(b.Weight)}
 		if b.Cluster == "" {
 			c.Name = invalidBackend
-			out.ClusterNotFoundResponseCode = routev3.RouteAction_INTERNAL_SERVER_ERROR
 		}
 		c.RequestHeadersToAdd, c.RequestHeadersToRemove = headerChanges(b.RequestHeaders)
 		c.ResponseHeadersToAdd, c.ResponseHeadersToRemove = headerChanges(b.ResponseHeaders)

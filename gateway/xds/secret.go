@@ -25,6 +25,15 @@ func Secret(c ir.Certificate) resource.Resource {
 	})
 }
 
+// AuthoritiesSecret returns the Envoy secret with the CA certificates, in PEM,
+// that peers are checked against.
+func AuthoritiesSecret(a ir.Authorities, bundle []byte) resource.Resource {
+	return resource.New(resource.Secret, a.Name(), &tlsv3.Secret{
+		Name: a.Name(),
+		Type: &tlsv3.Secret_ValidationContext{ValidationContext: &tlsv3.CertificateValidationContext{TrustedCa: inline(bundle)}},
+	})
+}
+
 func inline(b []byte) *corev3.DataSource {
 	return &corev3.DataSource{Specifier: &corev3.DataSource_InlineBytes{InlineBytes: b}}
 }

@@ -22,6 +22,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/structpb"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/porchlight-lb/porchlight/gateway/ingest"
 	"github.com/porchlight-lb/porchlight/gateway/ingest/manifest"
@@ -83,6 +84,17 @@ func resources(t *testing.T, o *manifest.Objects) resource.Set {
 				set.Put(xds.Secret(c))
 			}
 		}
+		for _, a := range f.Authorities {
+			bundle := ingest.AuthoritiesBundle(a, func(namespace, name string) *corev1.ConfigMap {
+				for _, m := range o.ConfigMaps {
+					if m.Namespace == namespace && m.Name == name {
+						return m
+					}
+				}
+				return nil
+			})
+			set.Put(xds.AuthoritiesSecret(a, bundle))
+		}
 		for _, n := range f.Certificates {
 			if _, ok := set.Get(resource.Key{Type: resource.Secret, Name: xds.SecretName(n)}); !ok {
 				t.Errorf("certificate %s is used and there is no secret for it", n)
@@ -141,6 +153,11 @@ func static(t *testing.T, set resource.Set) *bootstrapv3.Bootstrap {
 		c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC}
 		c.EdsClusterConfig = nil
 		c.LoadAssignment = unpack(t, e.Body, &endpointv3.ClusterLoadAssignment{})
+		if c.TransportSocket != nil {
+			u := unpack(t, c.TransportSocket.GetTypedConfig(), &tlsv3.UpstreamTlsContext{})
+			fromStatic(u.CommonTlsContext)
+			c.TransportSocket.ConfigType = &corev3.TransportSocket_TypedConfig{TypedConfig: repack(t, u)}
+		}
 		out.StaticResources.Clusters = append(out.StaticResources.Clusters, c)
 	}
 	for _, r := range set.Sorted(resource.Listener) {
@@ -155,6 +172,9 @@ func static(t *testing.T, set resource.Set) *bootstrapv3.Bootstrap {
 
 func inline(t *testing.T, set resource.Set, fc *listenerv3.FilterChain) {
 	for _, f := range fc.Filters {
+		if f.Name != "http" {
+			continue
+		}
 		m := unpack(t, f.GetTypedConfig(), &hcmv3.HttpConnectionManager{})
 		r, ok := set.Get(resource.Key{Type: resource.Route, Name: m.GetRds().GetRouteConfigName()})
 		if !ok {
@@ -168,10 +188,18 @@ func inline(t *testing.T, set resource.Set, fc *listenerv3.FilterChain) {
 		return
 	}
 	c := unpack(t, fc.TransportSocket.GetTypedConfig(), &tlsv3.DownstreamTlsContext{})
-	for _, s := range c.CommonTlsContext.TlsCertificateSdsSecretConfigs {
+	fromStatic(c.CommonTlsContext)
+	fc.TransportSocket.ConfigType = &corev3.TransportSocket_TypedConfig{TypedConfig: repack(t, c)}
+}
+
+// fromStatic has a TLS context refer to the static secrets.
+func fromStatic(c *tlsv3.CommonTlsContext) {
+	for _, s := range c.TlsCertificateSdsSecretConfigs {
 		s.SdsConfig = nil
 	}
-	fc.TransportSocket.ConfigType = &corev3.TransportSocket_TypedConfig{TypedConfig: repack(t, c)}
+	if v := c.GetCombinedValidationContext(); v != nil {
+		v.ValidationContextSdsSecretConfig.SdsConfig = nil
+	}
 }
 
 func unpack[M proto.Message](t *testing.T, a *anypb.Any, m M) M {

@@ -24,8 +24,8 @@ var Runtime = map[string]any{
 }
 
 // Fleet returns the listeners, route configurations and clusters of a fleet.
-// Endpoints and secrets come from Endpoints and Secret, for each of
-// f.Clusters and f.Certificates.
+// Endpoints and secrets come from Endpoints, Secret and AuthoritiesSecret, for
+// each of f.Clusters, f.Certificates and f.Authorities.
 func Fleet(f *ir.Fleet) []resource.Resource {
 	var out []resource.Resource
 	for i := range f.Clusters {
@@ -35,7 +35,9 @@ func Fleet(f *ir.Fleet) []resource.Resource {
 		l := &f.Listeners[i]
 		out = append(out, Listener(l))
 		for j := range l.Chains {
-			out = append(out, RouteConfiguration(&l.Chains[j].Table))
+			if c := &l.Chains[j]; c.Table != nil {
+				out = append(out, RouteConfiguration(c))
+			}
 		}
 	}
 	return out

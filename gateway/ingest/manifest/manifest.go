@@ -70,10 +70,24 @@ func (o *Objects) add(doc []byte) error {
 		return decode(doc, &o.GatewayClasses, nil)
 	case "Gateway":
 		return decode(doc, &o.Gateways, nil)
+	case "ListenerSet":
+		return decode(doc, &o.ListenerSets, nil)
 	case "HTTPRoute":
 		return decode(doc, &o.HTTPRoutes, nil)
+	case "GRPCRoute":
+		return decode(doc, &o.GRPCRoutes, nil)
+	case "TLSRoute":
+		return decode(doc, &o.TLSRoutes, nil)
+	case "TCPRoute":
+		return decode(doc, &o.TCPRoutes, nil)
+	case "UDPRoute":
+		return decode(doc, &o.UDPRoutes, nil)
 	case "ReferenceGrant":
 		return decode(doc, &o.ReferenceGrants, nil)
+	case "BackendTLSPolicy":
+		return decode(doc, &o.BackendTLSPolicies, nil)
+	case "ConfigMap":
+		return decode(doc, &o.ConfigMaps, nil)
 	case "Namespace":
 		return decode(doc, &o.Namespaces, func(n *corev1.Namespace) {
 			if n.Labels == nil { // as the API server does
@@ -127,9 +141,16 @@ func (o *Objects) AssumeFacts() {
 	addr, port := netip.MustParseAddr("192.0.2.1"), int32(firstFleetPort)
 	for _, g := range gateways {
 		f := ingest.Facts{Addresses: []netip.Addr{addr}, FleetPorts: map[int32]int32{}, Programmed: map[int32]bool{}}
+		ports := []int32{}
 		for _, l := range g.Spec.Listeners {
-			if f.FleetPorts[l.Port] == 0 {
-				f.FleetPorts[l.Port], f.Programmed[l.Port] = port, true
+			ports = append(ports, l.Port)
+		}
+		for _, l := range o.listenersOf(g) {
+			ports = append(ports, l.Port)
+		}
+		for _, p := range ports {
+			if f.FleetPorts[p] == 0 {
+				f.FleetPorts[p], f.Programmed[p] = port, true
 				port++
 			}
 		}
@@ -138,6 +159,20 @@ func (o *Objects) AssumeFacts() {
 			o.Facts[name(g)] = f
 		}
 	}
+}
+
+// listenersOf returns the listeners of the ListenerSets that name the Gateway,
+// in an order that does not depend on theirs.
+func (o *Objects) listenersOf(g *gwv1.Gateway) []gwv1.ListenerEntry {
+	var out []gwv1.ListenerEntry
+	for _, s := range o.ListenerSets {
+		ref := s.Spec.ParentRef
+		if string(ref.Name) == g.Name && (ref.Namespace == nil && s.Namespace == g.Namespace || ref.Namespace != nil && string(*ref.Namespace) == g.Namespace) {
+			out = append(out, s.Spec.Listeners...)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b gwv1.ListenerEntry) int { return cmp.Compare(a.Port, b.Port) })
+	return out
 }
 
 func name(g *gwv1.Gateway) types.NamespacedName {

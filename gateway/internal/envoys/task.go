@@ -24,6 +24,7 @@ import (
 
 	"github.com/porchlight-lb/porchlight/api/v1beta1"
 	"github.com/porchlight-lb/porchlight/gateway/internal/fleet"
+	"github.com/porchlight-lb/porchlight/gateway/ir"
 	"github.com/porchlight-lb/porchlight/gateway/xds/ads"
 	"github.com/porchlight-lb/porchlight/gateway/xds/resource"
 	"github.com/porchlight-lb/porchlight/internal/names"
@@ -122,6 +123,9 @@ func regarding(fleet types.NamespacedName, k resource.Key) client.Object {
 	case resource.Listener, resource.Route:
 		return &gwv1.Gateway{TypeMeta: metav1.TypeMeta{APIVersion: gwv1.GroupVersion.String(), Kind: "Gateway"}, ObjectMeta: meta}
 	case resource.Secret:
+		if strings.HasSuffix(k.Name, ir.AuthoritiesSuffix) {
+			return &corev1.ConfigMap{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"}, ObjectMeta: meta}
+		}
 		return &corev1.Secret{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"}, ObjectMeta: meta}
 	default:
 		return &corev1.Service{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Service"}, ObjectMeta: meta}

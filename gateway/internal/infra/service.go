@@ -24,6 +24,7 @@ import (
 	"github.com/porchlight-lb/porchlight/api/v1beta1"
 	"github.com/porchlight-lb/porchlight/gateway/ingest"
 	"github.com/porchlight-lb/porchlight/gateway/internal/fleet"
+	"github.com/porchlight-lb/porchlight/gateway/ir"
 	"github.com/porchlight-lb/porchlight/internal/names"
 )
 
@@ -169,9 +170,13 @@ func serviceLabels(w *Wanted) map[string]string {
 
 // servicePort is a port of a Gateway's Service that leads to a fleet port.
 func servicePort(p ingest.PlanPort, fleetPort int32) corev1.ServicePort {
+	transport := corev1.ProtocolTCP
+	if p.Protocol == ir.UDP {
+		transport = corev1.ProtocolUDP
+	}
 	return corev1.ServicePort{
 		Name:       strings.ToLower(string(p.Protocol)) + "-" + strconv.Itoa(int(p.Port)),
-		Protocol:   corev1.ProtocolTCP,
+		Protocol:   transport,
 		Port:       p.Port,
 		TargetPort: intstr.FromInt32(fleetPort),
 	}

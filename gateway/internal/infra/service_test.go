@@ -39,7 +39,7 @@ func TestServiceName(t *testing.T) {
 func wanted() *Wanted {
 	return &Wanted{UID: "u", GatewayPlan: ingest.GatewayPlan{
 		Name: name("web"), Fleet: name("fleet"),
-		Ports:       []ingest.PlanPort{{Port: 80, Protocol: ir.HTTP}, {Port: 443, Protocol: ir.HTTPS}},
+		Ports:       []ingest.PlanPort{{Port: 80, Protocol: ir.HTTP}, {Port: 443, Protocol: ir.TLS}},
 		Addresses:   []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")},
 		Labels:      map[string]string{"team": "a", names.ManagedBy: "somebody"},
 		Annotations: map[string]string{"note": "b"},

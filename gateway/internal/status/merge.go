@@ -52,6 +52,46 @@ func gateway(old, wanted gwv1.GatewayStatus, now metav1.Time) gwv1.GatewayStatus
 	return wanted
 }
 
+func listenerSet(old, wanted gwv1.ListenerSetStatus, now metav1.Time) gwv1.ListenerSetStatus {
+	wanted.Conditions = conditions(old.Conditions, wanted.Conditions, now)
+	wanted.Listeners = slices.Clone(wanted.Listeners)
+	for i := range wanted.Listeners {
+		l := &wanted.Listeners[i]
+		var was []metav1.Condition
+		if n := slices.IndexFunc(old.Listeners, func(o gwv1.ListenerEntryStatus) bool { return o.Name == l.Name }); n >= 0 {
+			was = old.Listeners[n].Conditions
+		}
+		l.Conditions = conditions(was, l.Conditions, now)
+	}
+	return wanted
+}
+
+// maxAncestors is the API's limit for all controllers together.
+const maxAncestors = 16
+
+// ancestors returns the entries of other controllers as they are, and ours as
+// wanted, as far as there is room.
+func ancestors(controller gwv1.GatewayController, old, wanted []gwv1.PolicyAncestorStatus, now metav1.Time) []gwv1.PolicyAncestorStatus {
+	out := []gwv1.PolicyAncestorStatus{}
+	for _, o := range old {
+		if o.ControllerName != controller {
+			out = append(out, o)
+		}
+	}
+	for _, w := range wanted[:min(len(wanted), max(0, maxAncestors-len(out)))] {
+		var was []metav1.Condition
+		n := slices.IndexFunc(old, func(o gwv1.PolicyAncestorStatus) bool {
+			return o.ControllerName == controller && sameParent(o.AncestorRef, w.AncestorRef)
+		})
+		if n >= 0 {
+			was = old[n].Conditions
+		}
+		w.Conditions = conditions(was, w.Conditions, now)
+		out = append(out, w)
+	}
+	return out
+}
+
 // parents returns the entries of other controllers as they are, and ours as
 // wanted.
 func parents(controller gwv1.GatewayController, old, wanted []gwv1.RouteParentStatus, now metav1.Time) []gwv1.RouteParentStatus {

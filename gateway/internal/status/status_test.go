@@ -113,7 +113,7 @@ func TestOwnParentsOnly(t *testing.T) {
 		}
 		return r.Status.Parents
 	}
-	w.write(ingest.Output{HTTPRouteStatuses: []ingest.HTTPRouteStatus{{Name: key, Parents: []gwv1.RouteParentStatus{parent(names.GatewayController, "now")}}}}, 1)
+	w.write(ingest.Output{RouteStatuses: []ingest.RouteStatus{{Kind: "HTTPRoute", Name: key, Parents: []gwv1.RouteParentStatus{parent(names.GatewayController, "now")}}}}, 1)
 	if p := got(); len(p) != 2 || p[0].ParentRef.Name != "theirs" || p[1].ParentRef.Name != "now" {
 		t.Errorf("parents %v", p)
 	}

@@ -9,18 +9,14 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/porchlight-lb/porchlight/gateway/ingest"
 	"github.com/porchlight-lb/porchlight/gateway/internal/mailbox"
-	"github.com/porchlight-lb/porchlight/internal/names"
 )
 
-// +kubebuilder:rbac:groups=gateway.networking.k8s.io,resources=gatewayclasses/status;gateways/status;httproutes/status,verbs=update;patch
+// +kubebuilder:rbac:groups=gateway.networking.k8s.io,resources=gatewayclasses/status;gateways/status;listenersets/status;httproutes/status;grpcroutes/status;tlsroutes/status;tcproutes/status;udproutes/status;backendtlspolicies/status,verbs=update;patch
 
 const (
 	// writers is how many objects are written at a time.
@@ -91,12 +87,6 @@ func (t *Task) Run(ctx context.Context) error {
 	}
 }
 
-// change is one status to write.
-type change struct {
-	object client.Object // with the new status
-	what   string
-}
-
 // write brings the statuses of all objects to what the output says; delayed:
 // some were written a moment ago and must wait.
 func (t *Task) write(ctx context.Context, out ingest.Output) (delayed bool, err error) {
@@ -141,60 +131,4 @@ func (t *Task) put(ctx context.Context, c change) error {
 	defer t.mu.Unlock()
 	t.wrote[c.what] = t.Now()
 	return nil
-}
-
-// changes returns the objects whose status is not as the output says.
-func (t *Task) changes(ctx context.Context, out ingest.Output) ([]change, error) {
-	now := metav1.NewTime(t.Now().Truncate(time.Second))
-	var all []change
-	var classes gwv1.GatewayClassList
-	var gateways gwv1.GatewayList
-	var routes gwv1.HTTPRouteList
-	for _, list := range []client.ObjectList{&classes, &gateways, &routes} {
-		if err := t.Client.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
-			return nil, fmt.Errorf("listing %T: %w", list, err)
-		}
-	}
-	liveClasses := byName(classes.Items, func(o *gwv1.GatewayClass) string { return o.Name })
-	for _, w := range out.GatewayClassStatuses {
-		if live := liveClasses[w.Name]; live != nil {
-			if s := gatewayClass(live.Status, w.Status, now); !equality.Semantic.DeepEqual(s, live.Status) {
-				o := live.DeepCopy()
-				o.Status = s
-				all = append(all, change{o, "GatewayClass " + w.Name})
-			}
-		}
-	}
-	liveGateways := byName(gateways.Items, func(o *gwv1.Gateway) string { return o.Namespace + "/" + o.Name })
-	for _, w := range out.GatewayStatuses {
-		if live := liveGateways[w.Name.String()]; live != nil {
-			if s := gateway(live.Status, w.Status, now); !equality.Semantic.DeepEqual(s, live.Status) {
-				o := live.DeepCopy()
-				o.Status = s
-				all = append(all, change{o, "Gateway " + w.Name.String()})
-			}
-		}
-	}
-	wanted := map[string][]gwv1.RouteParentStatus{}
-	for _, w := range out.HTTPRouteStatuses {
-		wanted[w.Name.String()] = w.Parents
-	}
-	for i := range routes.Items {
-		live := &routes.Items[i]
-		name := live.Namespace + "/" + live.Name
-		if s := parents(names.GatewayController, live.Status.Parents, wanted[name], now); !equality.Semantic.DeepEqual(s, live.Status.Parents) {
-			o := live.DeepCopy()
-			o.Status.Parents = s
-			all = append(all, change{o, "HTTPRoute " + name})
-		}
-	}
-	return all, nil
-}
-
-func byName[T any](items []T, name func(*T) string) map[string]*T {
-	out := make(map[string]*T, len(items))
-	for i := range items {
-		out[name(&items[i])] = &items[i]
-	}
-	return out
 }

@@ -31,8 +31,8 @@ import (
 	"github.com/porchlight-lb/porchlight/gateway/xds/resource"
 )
 
-// +kubebuilder:rbac:groups=gateway.networking.k8s.io,resources=gatewayclasses;gateways;httproutes;referencegrants,verbs=get;list;watch
-// +kubebuilder:rbac:groups="",resources=namespaces;secrets,verbs=get;list;watch
+// +kubebuilder:rbac:groups=gateway.networking.k8s.io,resources=gatewayclasses;gateways;listenersets;httproutes;grpcroutes;tlsroutes;tcproutes;udproutes;referencegrants;backendtlspolicies,verbs=get;list;watch
+// +kubebuilder:rbac:groups="",resources=namespaces;secrets;configmaps,verbs=get;list;watch
 
 // kindsEvery is how often it is looked whether the kinds are there, and
 // sayEvery how often it is said that they are not.
@@ -116,12 +116,12 @@ func (l *Loop) Run(ctx context.Context) error {
 // awaitKinds waits until the API serves every kind that is watched; false: ctx
 // has ended.
 func (l *Loop) awaitKinds(ctx context.Context) bool {
-	kinds := []schema.GroupVersionKind{
-		v1beta1.GroupVersion.WithKind("EnvoyFleet"),
-		gatewayAPI.WithKind("GatewayClass"),
-		gatewayAPI.WithKind("Gateway"),
-		gatewayAPI.WithKind("HTTPRoute"),
-		gatewayAPI.WithKind("ReferenceGrant"),
+	kinds := []schema.GroupVersionKind{v1beta1.GroupVersion.WithKind("EnvoyFleet")}
+	for _, k := range []string{
+		"GatewayClass", "Gateway", "ListenerSet", "HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute",
+		"ReferenceGrant", "BackendTLSPolicy",
+	} {
+		kinds = append(kinds, gatewayAPI.WithKind(k))
 	}
 	var said time.Time
 	for {
@@ -155,11 +155,18 @@ func (l *Loop) watch(ctx context.Context) error {
 		{&v1beta1.EnvoyFleet{}, l.marks.marking(translates, sameSpec)},
 		{&gwv1.GatewayClass{}, l.marks.marking(translates, sameSpec)},
 		{&gwv1.Gateway{}, l.marks.marking(translates, sameSpec)},
+		{&gwv1.ListenerSet{}, l.marks.marking(translates, sameSpec)},
 		{&gwv1.HTTPRoute{}, l.marks.marking(translates, sameSpec)},
+		{&gwv1.GRPCRoute{}, l.marks.marking(translates, sameSpec)},
+		{&gwv1.TLSRoute{}, l.marks.marking(translates, sameSpec)},
+		{&gwv1.TCPRoute{}, l.marks.marking(translates, sameSpec)},
+		{&gwv1.UDPRoute{}, l.marks.marking(translates, sameSpec)},
 		{&gwv1.ReferenceGrant{}, l.marks.marking(translates, sameSpec)},
+		{&gwv1.BackendTLSPolicy{}, l.marks.marking(translates, sameSpec)},
 		{&corev1.Namespace{}, l.marks.marking(translates, sameMeta)},
 		{&corev1.Service{}, l.marks.markingServices()},
 		{&corev1.Secret{}, l.marks.marking(translates, nil)},
+		{&corev1.ConfigMap{}, l.marks.marking(translates, nil)},
 		{&corev1.Pod{}, l.marks.marking(translates, nil)},
 		{&appsv1.Deployment{}, l.marks.marking(writes, nil)},
 		{&discoveryv1.EndpointSlice{}, l.marks.markingEndpoints()},
@@ -234,7 +241,10 @@ func (l *Loop) translate(o *objects) *translation {
 			set.Put(r)
 		}
 		for _, c := range f.Clusters {
-			set.Put(xds.Endpoints(ingest.Endpoints(c, o.endpoints[c.Service])))
+			set.Put(xds.Endpoints(ingest.Endpoints(c, o.endpointsOf(c))))
+		}
+		for _, a := range f.Authorities {
+			set.Put(xds.AuthoritiesSecret(a, ingest.AuthoritiesBundle(a, o.configMap)))
 		}
 		for _, name := range f.Certificates {
 			if s := o.secrets[name]; s != nil {
@@ -256,13 +266,13 @@ func (l *Loop) refresh(o *objects, services map[types.NamespacedName]struct{}) *
 	for name, clusters := range t.clusters {
 		var endpoints map[string]resource.Resource
 		for _, c := range clusters {
-			if _, ok := services[c.Service]; !ok {
+			if !slices.ContainsFunc(c.Services(), func(n types.NamespacedName) bool { _, ok := services[n]; return ok }) {
 				continue
 			}
 			if endpoints == nil {
 				endpoints = maps.Clone(t.sets[name][resource.Endpoint])
 			}
-			r := xds.Endpoints(ingest.Endpoints(c, o.endpoints[c.Service]))
+			r := xds.Endpoints(ingest.Endpoints(c, o.endpointsOf(c)))
 			endpoints[r.Name] = r
 		}
 		if endpoints != nil {

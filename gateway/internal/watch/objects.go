@@ -17,13 +17,31 @@ import (
 	"github.com/porchlight-lb/porchlight/gateway/internal/envoys"
 	"github.com/porchlight-lb/porchlight/gateway/internal/fleet"
 	"github.com/porchlight-lb/porchlight/gateway/internal/infra"
+	"github.com/porchlight-lb/porchlight/gateway/ir"
 )
 
 // objects is one view of the cache. Nothing in it may be changed.
 type objects struct {
-	input     ingest.Input
-	endpoints map[types.NamespacedName][]*discoveryv1.EndpointSlice
-	secrets   map[types.NamespacedName]*corev1.Secret
+	input      ingest.Input
+	endpoints  map[types.NamespacedName][]*discoveryv1.EndpointSlice
+	secrets    map[types.NamespacedName]*corev1.Secret
+	configMaps map[types.NamespacedName]*corev1.ConfigMap
+}
+
+func (o *objects) configMap(namespace, name string) *corev1.ConfigMap {
+	return o.configMaps[types.NamespacedName{Namespace: namespace, Name: name}]
+}
+
+// endpointsOf returns the slices of the Services that a cluster reaches.
+func (o *objects) endpointsOf(c ir.Cluster) []*discoveryv1.EndpointSlice {
+	if c.Shares == nil {
+		return o.endpoints[c.Service]
+	}
+	var out []*discoveryv1.EndpointSlice
+	for _, s := range c.Services() {
+		out = append(out, o.endpoints[s]...)
+	}
+	return out
 }
 
 // read takes a view of the cache.
@@ -32,33 +50,54 @@ func read(ctx context.Context, c client.Reader, namespace string) (*objects, err
 		fleets    v1beta1.EnvoyFleetList
 		classes   gwv1.GatewayClassList
 		gateways  gwv1.GatewayList
-		routes    gwv1.HTTPRouteList
+		sets      gwv1.ListenerSetList
+		http      gwv1.HTTPRouteList
+		grpc      gwv1.GRPCRouteList
+		tls       gwv1.TLSRouteList
+		tcp       gwv1.TCPRouteList
+		udp       gwv1.UDPRouteList
 		grants    gwv1.ReferenceGrantList
+		policies  gwv1.BackendTLSPolicyList
 		spaces    corev1.NamespaceList
 		services  corev1.ServiceList
 		secrets   corev1.SecretList
+		maps      corev1.ConfigMapList
 		pods      corev1.PodList
 		endpoints discoveryv1.EndpointSliceList
 	)
-	for _, l := range []client.ObjectList{&fleets, &classes, &gateways, &routes, &grants, &spaces, &services, &secrets, &pods, &endpoints} {
+	for _, l := range []client.ObjectList{
+		&fleets, &classes, &gateways, &sets, &http, &grpc, &tls, &tcp, &udp, &grants, &policies,
+		&spaces, &services, &secrets, &maps, &pods, &endpoints,
+	} {
 		if err := c.List(ctx, l, client.UnsafeDisableDeepCopy); err != nil {
 			return nil, fmt.Errorf("reading %T: %w", l, err)
 		}
 	}
 	o := &objects{
 		input: ingest.Input{
-			Namespace:       namespace,
-			Fleets:          pointers(fleets.Items),
-			GatewayClasses:  pointers(classes.Items),
-			Gateways:        pointers(gateways.Items),
-			HTTPRoutes:      pointers(routes.Items),
-			ReferenceGrants: pointers(grants.Items),
-			Namespaces:      pointers(spaces.Items),
-			Services:        pointers(services.Items),
-			Secrets:         pointers(secrets.Items),
+			Namespace:          namespace,
+			Fleets:             pointers(fleets.Items),
+			GatewayClasses:     pointers(classes.Items),
+			Gateways:           pointers(gateways.Items),
+			ListenerSets:       pointers(sets.Items),
+			HTTPRoutes:         pointers(http.Items),
+			GRPCRoutes:         pointers(grpc.Items),
+			TLSRoutes:          pointers(tls.Items),
+			TCPRoutes:          pointers(tcp.Items),
+			UDPRoutes:          pointers(udp.Items),
+			ReferenceGrants:    pointers(grants.Items),
+			BackendTLSPolicies: pointers(policies.Items),
+			Namespaces:         pointers(spaces.Items),
+			Services:           pointers(services.Items),
+			Secrets:            pointers(secrets.Items),
+			ConfigMaps:         pointers(maps.Items),
 		},
-		endpoints: map[types.NamespacedName][]*discoveryv1.EndpointSlice{},
-		secrets:   map[types.NamespacedName]*corev1.Secret{},
+		endpoints:  map[types.NamespacedName][]*discoveryv1.EndpointSlice{},
+		secrets:    map[types.NamespacedName]*corev1.Secret{},
+		configMaps: map[types.NamespacedName]*corev1.ConfigMap{},
+	}
+	for _, m := range o.input.ConfigMaps {
+		o.configMaps[types.NamespacedName{Namespace: m.Namespace, Name: m.Name}] = m
 	}
 	for _, s := range o.input.Secrets {
 		o.secrets[types.NamespacedName{Namespace: s.Namespace, Name: s.Name}] = s
@@ -118,11 +157,23 @@ func facts(in ingest.Input, pods []*corev1.Pod) map[types.NamespacedName]ingest.
 				continue
 			}
 			claimed[c] = true
-			f.Programmed[port] = served(c.fleet, fmt.Sprintf("%s/%s/%d", g.Namespace, g.Name, port))
+			f.Programmed[port] = !slices.ContainsFunc(s.Spec.Ports, func(p corev1.ServicePort) bool {
+				return p.Port == port && !served(c.fleet, listenerName(g, p))
+			})
 		}
 		out[types.NamespacedName{Namespace: g.Namespace, Name: g.Name}] = f
 	}
 	return out
+}
+
+// listenerName returns the name of the Envoy listener behind a port of a
+// Gateway's Service.
+func listenerName(g *gwv1.Gateway, p corev1.ServicePort) string {
+	protocol := ir.TCP
+	if p.Protocol == corev1.ProtocolUDP {
+		protocol = ir.UDP
+	}
+	return ir.ListenerName(types.NamespacedName{Namespace: g.Namespace, Name: g.Name}, p.Port, protocol)
 }
 
 // served returns the answer to whether all ready Envoys of a fleet, and at
@@ -157,28 +208,56 @@ func concerned(in ingest.Input) map[types.NamespacedName]struct{} {
 	for _, g := range in.Gateways {
 		out[types.NamespacedName{Namespace: g.Namespace, Name: infra.ServiceName(g.Name)}] = struct{}{}
 	}
-	add := func(route *gwv1.HTTPRoute, ref gwv1.BackendObjectReference) {
-		namespace := route.Namespace
+	backend := func(namespace string, ref *gwv1.BackendObjectReference) {
 		if ref.Namespace != nil {
 			namespace = string(*ref.Namespace)
 		}
 		out[types.NamespacedName{Namespace: namespace, Name: string(ref.Name)}] = struct{}{}
 	}
-	filters := func(route *gwv1.HTTPRoute, list []gwv1.HTTPRouteFilter) {
-		for _, f := range list {
-			if f.RequestMirror != nil {
-				add(route, f.RequestMirror.BackendRef)
+	for _, r := range in.HTTPRoutes {
+		for i := range r.Spec.Rules {
+			rule := &r.Spec.Rules[i]
+			for j := range rule.Filters {
+				if m := rule.Filters[j].RequestMirror; m != nil {
+					backend(r.Namespace, &m.BackendRef)
+				}
+			}
+			for j := range rule.BackendRefs {
+				backend(r.Namespace, &rule.BackendRefs[j].BackendObjectReference)
 			}
 		}
 	}
-	for _, route := range in.HTTPRoutes {
-		for i := range route.Spec.Rules {
-			rule := &route.Spec.Rules[i]
-			filters(route, rule.Filters)
-			for j := range rule.BackendRefs {
-				add(route, rule.BackendRefs[j].BackendObjectReference)
-				filters(route, rule.BackendRefs[j].Filters)
+	for _, r := range in.GRPCRoutes {
+		for i := range r.Spec.Rules {
+			rule := &r.Spec.Rules[i]
+			for j := range rule.Filters {
+				if m := rule.Filters[j].RequestMirror; m != nil {
+					backend(r.Namespace, &m.BackendRef)
+				}
 			}
+			for j := range rule.BackendRefs {
+				backend(r.Namespace, &rule.BackendRefs[j].BackendObjectReference)
+			}
+		}
+	}
+	streams := func(route string, refs []gwv1.BackendRef) {
+		for i := range refs {
+			backend(route, &refs[i].BackendObjectReference)
+		}
+	}
+	for _, r := range in.TLSRoutes {
+		for i := range r.Spec.Rules {
+			streams(r.Namespace, r.Spec.Rules[i].BackendRefs)
+		}
+	}
+	for _, r := range in.TCPRoutes {
+		for i := range r.Spec.Rules {
+			streams(r.Namespace, r.Spec.Rules[i].BackendRefs)
+		}
+	}
+	for _, r := range in.UDPRoutes {
+		for i := range r.Spec.Rules {
+			streams(r.Namespace, r.Spec.Rules[i].BackendRefs)
 		}
 	}
 	return out

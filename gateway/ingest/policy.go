@@ -1,0 +1,182 @@
+package ingest
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/porchlight-lb/porchlight/gateway/ir"
+	"github.com/porchlight-lb/porchlight/internal/names"
+)
+
+// policy is a BackendTLSPolicy and what is decided about it.
+type policy struct {
+	obj  *gwv1.BackendTLSPolicy
+	name types.NamespacedName
+	// tls to the backends; nil where the policy is not valid: nothing may reach
+	// them then.
+	tls      *ir.BackendTLS
+	accepted verdict
+	resolved verdict
+}
+
+// target is what a policy is for: a port of a Service by name, or all of its
+// ports.
+type target struct {
+	service types.NamespacedName
+	port    string
+}
+
+// addPolicies decides which policy counts for each target: of several, the
+// oldest.
+func (x *index) addPolicies(objects []*gwv1.BackendTLSPolicy) {
+	sorted := slices.Clone(objects)
+	slices.SortFunc(sorted, func(a, b *gwv1.BackendTLSPolicy) int {
+		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), ir.CompareNames(nameOf(a), nameOf(b)))
+	})
+	for _, obj := range sorted {
+		p := newPolicy(x, obj)
+		for _, t := range p.targets() {
+			x.policiesOf[t.service] = append(x.policiesOf[t.service], p)
+			if first := x.policies[t]; first != nil {
+				p.accepted = no(gwv1.PolicyReasonConflicted,
+					fmt.Sprintf("BackendTLSPolicy %s is older and has the same target.", first.name))
+				continue
+			}
+			x.policies[t] = p
+			if s := x.services[t.service]; s != nil && t.port != "" && p.accepted.ok && !hasPort(s, t.port) {
+				p.accepted = no(gwv1.PolicyReasonTargetNotFound, fmt.Sprintf("Service %s has no port named %s.", t.service, t.port))
+			}
+		}
+	}
+}
+
+func hasPort(s *corev1.Service, name string) bool {
+	return slices.ContainsFunc(s.Spec.Ports, func(p corev1.ServicePort) bool { return p.Name == name })
+}
+
+// policyFor returns the policy for a port of a Service; nil: there is none.
+func (x *index) policyFor(service types.NamespacedName, port string) *policy {
+	if port != "" {
+		if p := x.policies[target{service, port}]; p != nil {
+			return p
+		}
+	}
+	return x.policies[target{service, ""}]
+}
+
+// targets of a policy, each once.
+func (p *policy) targets() []target {
+	var out []target
+	for _, ref := range p.obj.Spec.TargetRefs {
+		if ref.Group != "" || ref.Kind != "Service" {
+			continue
+		}
+		t := target{service: types.NamespacedName{Namespace: p.obj.Namespace, Name: string(ref.Name)}}
+		if ref.SectionName != nil {
+			t.port = string(*ref.SectionName)
+		}
+		if !slices.Contains(out, t) {
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
+func newPolicy(x *index, obj *gwv1.BackendTLSPolicy) *policy {
+	p := &policy{
+		obj: obj, name: nameOf(obj),
+		accepted: yes(gwv1.PolicyReasonAccepted, "The policy is accepted."),
+		resolved: yes(gwv1.BackendTLSPolicyReasonResolvedRefs, "All references are resolved."),
+	}
+	v := &obj.Spec.Validation
+	if len(v.CACertificateRefs) == 0 {
+		p.accepted = no(gwv1.PolicyReasonInvalid, "The policy has no caCertificateRefs; wellKnownCACertificates is not supported.")
+		return p
+	}
+	tls := &ir.BackendTLS{ServerName: string(v.Hostname)}
+	for _, n := range v.SubjectAltNames {
+		switch n.Type {
+		case gwv1.HostnameSubjectAltNameType:
+			tls.Names = append(tls.Names, ir.SubjectName{DNS: string(n.Hostname)})
+		case gwv1.URISubjectAltNameType:
+			tls.Names = append(tls.Names, ir.SubjectName{URI: string(n.URI)})
+		default:
+			p.accepted = no(gwv1.PolicyReasonInvalid, fmt.Sprintf("Subject alternative names of type %s are not supported.", n.Type))
+			return p
+		}
+	}
+	if tls.Names == nil {
+		tls.Names = []ir.SubjectName{{DNS: tls.ServerName}}
+	}
+	for _, ref := range v.CACertificateRefs {
+		name, refused := x.authority(authorityReference{
+			group: string(ref.Group), kind: string(ref.Kind), name: types.NamespacedName{Namespace: obj.Namespace, Name: string(ref.Name)},
+		}, string(gwv1.BackendTLSPolicyReasonInvalidKind), string(gwv1.BackendTLSPolicyReasonInvalidCACertificateRef))
+		switch {
+		case refused == nil:
+			tls.Authorities = append(tls.Authorities, name)
+		case p.resolved.ok:
+			p.resolved = *refused
+		}
+	}
+	if len(tls.Authorities) == 0 {
+		p.accepted = no(gwv1.BackendTLSPolicyReasonNoValidCACertificate, p.resolved.message)
+		return p
+	}
+	p.tls = tls
+	return p
+}
+
+// authorityReference is a reference to CA certificates.
+type authorityReference struct {
+	group, kind string
+	name        types.NamespacedName
+}
+
+// authority follows a reference to CA certificates. What is refused is refused
+// with one of the reasons.
+func (x *index) authority(ref authorityReference, invalidKind, invalidRef string) (types.NamespacedName, *verdict) {
+	if ref.group != "" || ref.kind != "ConfigMap" {
+		return ref.name, &verdict{false, invalidKind, fmt.Sprintf("CA certificate %s is not a ConfigMap.", ref.name)}
+	}
+	m := x.configMaps[ref.name]
+	if m == nil {
+		return ref.name, &verdict{false, invalidRef, fmt.Sprintf("ConfigMap %s does not exist.", ref.name)}
+	}
+	if _, err := Authority(m); err != nil {
+		return ref.name, &verdict{false, invalidRef, upperFirst(err.Error()) + "."}
+	}
+	return ref.name, nil
+}
+
+// maxAncestors is the API's limit for the status of a policy.
+const maxAncestors = 16
+
+// status of a policy for the Gateways that reach its targets, sorted; nil
+// where there are none.
+func (p *policy) status(gateways []types.NamespacedName) *PolicyStatus {
+	if len(gateways) == 0 {
+		return nil
+	}
+	s := &PolicyStatus{Name: p.name}
+	for _, g := range gateways[:min(len(gateways), maxAncestors)] {
+		s.Ancestors = append(s.Ancestors, gwv1.PolicyAncestorStatus{
+			AncestorRef: gwv1.ParentReference{
+				Group: ptr(gwv1.Group(gwv1.GroupName)), Kind: ptr(gwv1.Kind("Gateway")),
+				Namespace: ptr(gwv1.Namespace(g.Namespace)), Name: gwv1.ObjectName(g.Name),
+			},
+			ControllerName: names.GatewayController,
+			Conditions: []metav1.Condition{
+				condition(gwv1.PolicyConditionAccepted, p.accepted, p.obj.Generation),
+				condition(gwv1.BackendTLSPolicyConditionResolvedRefs, p.resolved, p.obj.Generation),
+			},
+		})
+	}
+	return s
+}
