@@ -76,7 +76,7 @@ verify: generate ## generate, and fail on a difference
 golden: export ENVOY = $(shell bin/lab envoy)
 golden: bin/lab ## rewrite the wanted outputs of the golden tests; the diff is the review
 	go test ./controller/allocator ./speaker/election ./speaker/bfd ./speaker/bgp -rewrite
-	go test ./gateway/ingest ./cli/internal/status ./cli/internal/migrate -update && go test ./gateway/xds -update
+	go test ./gateway/ingest ./cli ./cli/internal/status ./cli/internal/migrate -update && go test ./gateway/xds -update
 
 .PHONY: sim
 sim: ## a long simulation of the election, or of one SEED=; STEPS=

@@ -7,12 +7,16 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
-	"github.com/porchlight-lb/porchlight/cli/internal/status"
+	"github.com/porchlight-lb/porchlight/cli/internal/inventory"
+	"github.com/porchlight-lb/porchlight/cli/internal/live"
+	"github.com/porchlight-lb/porchlight/cli/internal/paint"
 	"github.com/porchlight-lb/porchlight/internal/program"
 	"github.com/porchlight-lb/porchlight/internal/version"
 )
@@ -26,9 +30,14 @@ func main() {
 	}
 }
 
-// exitCode is 2 for work that was done in part, and 1 for any other error.
+// troubleError ends the command after a report that tells of trouble.
+type troubleError string
+
+func (t troubleError) Error() string { return string(t) }
+
+// exitCode is 2 where a report tells of trouble, and 1 where there is none.
 func exitCode(err error) int {
-	if _, ok := errors.AsType[notKeptError](err); ok {
+	if _, ok := errors.AsType[troubleError](err); ok {
 		return 2
 	}
 	return 1
@@ -46,13 +55,51 @@ func root() *cobra.Command {
 	flags.StringVar(&c.kubeconfig, "kubeconfig", "", "kubeconfig file (default: $KUBECONFIG, then ~/.kube/config)")
 	flags.StringVar(&c.context, "context", "", "context of the kubeconfig")
 	flags.StringVarP(&c.namespace, "namespace", "n", "porchlight-system", "namespace of the installation")
-	cmd.AddCommand(versionCommand(), statusCommand(&c), migrateCommand(&c))
+	flags.StringVar(&c.color, "color", "auto", "colours: auto, on a terminal unless NO_COLOR is set; always; never")
+	cmd.PersistentPreRunE = func(*cobra.Command, []string) error {
+		if !slices.Contains(colorModes, c.color) {
+			return fmt.Errorf("--color %q: want %s", c.color, strings.Join(colorModes, ", "))
+		}
+		return nil
+	}
+	cmd.AddCommand(statusCommand(&c), checkCommand(&c), migrateCommand(&c), versionCommand())
 	return cmd
 }
 
-// cluster says which installation is meant.
+var colorModes = []string{"auto", "always", "never"}
+
+// cluster says which installation is meant, and how a person reads of it.
 type cluster struct {
 	kubeconfig, context, namespace string
+	color                          string
+}
+
+// paint is the colours of a command's standard output.
+func (c *cluster) paint(cmd *cobra.Command) paint.Paint {
+	return paint.Choose(c.color, cmd.OutOrStdout(), os.Getenv)
+}
+
+// objects reads the installation from files or, where none is named, from the
+// cluster.
+func (c *cluster) objects(cmd *cobra.Command, files []string) (*inventory.Objects, error) {
+	if len(files) > 0 {
+		documents, err := readManifests(cmd.InOrStdin(), files)
+		if err != nil {
+			return nil, err
+		}
+		return inventory.Decode(documents, c.namespace, false)
+	}
+	cfg, err := c.config()
+	if err != nil {
+		return nil, err
+	}
+	return live.Read(cmd.Context(), cfg, c.namespace)
+}
+
+// filesFlag has a command read objects from files instead of from the cluster.
+func filesFlag(cmd *cobra.Command, files *[]string) {
+	cmd.Flags().StringArrayVarP(files, "filename", "f", nil,
+		"read the objects from this file, as kubectl get -o yaml prints them, folder of such files, or - for standard input, and not from a cluster; may be given several times")
 }
 
 // config is the client configuration, as kubectl finds it.
@@ -78,37 +125,4 @@ func versionCommand() *cobra.Command {
 			return err
 		},
 	}
-}
-
-func statusCommand(c *cluster) *cobra.Command {
-	var output string
-	var all bool
-	cmd := &cobra.Command{
-		Use:   "status",
-		Short: "Show pools, Services, Gateways and fleets on one screen",
-		Long: `Show pools and their use, Services with their addresses, Gateways and fleets.
-What is not as it should be comes first, with its reason.`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if output != "" && output != "json" {
-				return fmt.Errorf("--output %q: want json", output)
-			}
-			cfg, err := c.config()
-			if err != nil {
-				return err
-			}
-			objects, err := status.Collect(cmd.Context(), cfg, c.namespace)
-			if err != nil {
-				return err
-			}
-			report := status.Summarize(objects)
-			if output == "json" {
-				return report.WriteJSON(cmd.OutOrStdout())
-			}
-			return report.WriteText(cmd.OutOrStdout(), all)
-		},
-	}
-	cmd.Flags().StringVarP(&output, "output", "o", "", "json for all of it as JSON")
-	cmd.Flags().BoolVarP(&all, "all", "a", false, "show every Service and Gateway, however many there are")
-	return cmd
 }

@@ -2,22 +2,11 @@ package main
 
 import (
 	"fmt"
-	"io"
-	"os"
-	"path/filepath"
-	"slices"
 
 	"github.com/spf13/cobra"
 
 	"github.com/porchlight-lb/porchlight/cli/internal/migrate"
 )
-
-// notKeptError is how many fields and objects a migration could not keep.
-type notKeptError int
-
-func (n notKeptError) Error() string {
-	return fmt.Sprintf("%d not kept; the report says what and why", int(n))
-}
 
 func migrateCommand(c *cluster) *cobra.Command {
 	cmd := &cobra.Command{
@@ -81,7 +70,7 @@ is printed nevertheless), 1 where nothing could be read.`,
 				return fmt.Errorf("writing the report: %w", err)
 			}
 			if n := result.NotKept(); n > 0 {
-				return notKeptError(n)
+				return troubleError(fmt.Sprintf("%d not kept; the report says what and why", n))
 			}
 			return nil
 		},
@@ -92,64 +81,4 @@ is printed nevertheless), 1 where nothing could be read.`,
 		panic(err) // the flag is defined above
 	}
 	return cmd
-}
-
-// readManifests reads the objects of files, of folders, but not of those below
-// them, and of stdin where a file is named "-".
-func readManifests(stdin io.Reader, files []string) ([]migrate.Document, error) {
-	var all []migrate.Document
-	for _, f := range files {
-		if f == "-" {
-			content, err := io.ReadAll(stdin)
-			if err != nil {
-				return nil, fmt.Errorf("reading standard input: %w", err)
-			}
-			documents, err := migrate.Read("standard input", content)
-			if err != nil {
-				return nil, err
-			}
-			all = append(all, documents...)
-			continue
-		}
-		paths, err := manifestFiles(f)
-		if err != nil {
-			return nil, err
-		}
-		for _, path := range paths {
-			content, err := os.ReadFile(path)
-			if err != nil {
-				return nil, fmt.Errorf("reading manifests: %w", err)
-			}
-			documents, err := migrate.Read(path, content)
-			if err != nil {
-				return nil, err
-			}
-			all = append(all, documents...)
-		}
-	}
-	return all, nil
-}
-
-// manifestFiles returns a file, or the files of YAML and JSON in a folder.
-func manifestFiles(path string) ([]string, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, fmt.Errorf("reading manifests: %w", err)
-	}
-	if !info.IsDir() {
-		return []string{path}, nil
-	}
-	var files []string
-	for _, pattern := range []string{"*.yaml", "*.yml", "*.json"} {
-		some, err := filepath.Glob(filepath.Join(path, pattern))
-		if err != nil {
-			return nil, fmt.Errorf("reading manifests: %w", err)
-		}
-		files = append(files, some...)
-	}
-	if len(files) == 0 {
-		return nil, fmt.Errorf("reading manifests: no file in %s ends in .yaml, .yml or .json", path)
-	}
-	slices.Sort(files)
-	return files, nil
 }

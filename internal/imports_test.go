@@ -35,6 +35,11 @@ var cores = []string{
 	module + "gateway/ir",
 	module + "gateway/ingest",
 	module + "gateway/xds",
+	module + "cli/internal/manifest",
+	module + "cli/internal/inventory",
+	module + "cli/internal/advice",
+	module + "cli/internal/check",
+	module + "cli/internal/status",
 	module + "cli/internal/migrate",
 }
 

@@ -98,3 +98,20 @@ const (
 	EnvoysNotReady       Reason = "EnvoysNotReady"
 	ConfigurationRefused Reason = "ConfigurationRefused"
 )
+
+// Reasons that no program writes, since they are about the programs: what the
+// porchlight command finds where it looks at a whole installation.
+const (
+	// NotInstalled: a program, or a kind that it reads, is not there.
+	NotInstalled Reason = "NotInstalled"
+	// ProgramNotReady: a program does not run, or not as often as it should.
+	ProgramNotReady Reason = "ProgramNotReady"
+	// VersionSkew: the programs are of different releases.
+	VersionSkew Reason = "VersionSkew"
+	// NotReported: whoever writes the state of an object has not done so.
+	NotReported Reason = "NotReported"
+	// NotReadable: what reads may not read objects of a kind.
+	NotReadable Reason = "NotReadable"
+	// NotFound: an object that another one names is not there.
+	NotFound Reason = "NotFound"
+)

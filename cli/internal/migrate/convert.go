@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/porchlight-lb/porchlight/api/v1beta1"
+	"github.com/porchlight-lb/porchlight/cli/internal/manifest"
 )
 
 const metallb = "metallb.io"
@@ -98,11 +99,11 @@ type conversion struct {
 
 // Convert makes our objects, in the namespace, of the documents. The same
 // documents in another order give the same result.
-func Convert(documents []Document, namespace string) *Result {
+func Convert(documents []manifest.Document, namespace string) *Result {
 	c := &conversion{namespace: namespace}
 	var pools []*object // of the kind AddressPool, which is three of ours
 	for _, d := range sorted(documents) {
-		apiVersion, kind := text(d.object, "apiVersion"), text(d.object, "kind")
+		apiVersion, kind := text(d.Object, "apiVersion"), text(d.Object, "kind")
 		group, version, _ := strings.Cut(apiVersion, "/")
 		_, known := kinds[kind]
 		switch {
@@ -110,7 +111,7 @@ func Convert(documents []Document, namespace string) *Result {
 			c.made = append(c.made, c.read(d, kind, apiVersion, version))
 		case group == metallb && kind == "AddressPool":
 			pools = append(pools, c.read(d, kind, "AddressPool of "+apiVersion, version))
-		case apiVersion == "v1" && kind == "ConfigMap" && legacyConfig(d.object) != nil:
+		case apiVersion == "v1" && kind == "ConfigMap" && legacyConfig(d.Object) != nil:
 			pools = append(pools, c.configMap(d)...)
 		default:
 			c.other(d, group, kind, apiVersion)
@@ -123,28 +124,28 @@ func Convert(documents []Document, namespace string) *Result {
 }
 
 // sorted returns the documents by what they are, and then by where they were.
-func sorted(documents []Document) []Document {
+func sorted(documents []manifest.Document) []manifest.Document {
 	type keyed struct {
-		Document
+		manifest.Document
 		content []byte
 	}
 	all := make([]keyed, len(documents))
 	for i, d := range documents {
-		content, _ := json.Marshal(d.object) // it was JSON
+		content, _ := json.Marshal(d.Object) // it was JSON
 		all[i] = keyed{d, content}
 	}
 	key := func(d keyed) []string {
-		m := fields(d.object, "metadata")
-		return []string{text(d.object, "kind"), text(m, "name"), text(m, "namespace"), text(d.object, "apiVersion"), d.Source}
+		m := fields(d.Object, "metadata")
+		return []string{text(d.Object, "kind"), text(m, "name"), text(m, "namespace"), text(d.Object, "apiVersion"), d.Source}
 	}
 	slices.SortStableFunc(all, func(a, b keyed) int {
 		return cmp.Or(slices.Compare(key(a), key(b)), bytes.Compare(a.content, b.content))
 	})
-	out := make([]Document, len(all))
+	out := make([]manifest.Document, len(all))
 	for i, d := range all {
 		// Conversion changes objects in place; the caller's stay as they are.
 		out[i].Source = d.Source
-		out[i].object = clone(d.object).(map[string]any)
+		out[i].Object = clone(d.Object).(map[string]any)
 	}
 	return out
 }
@@ -168,23 +169,23 @@ func clone(value any) any {
 }
 
 // read takes an object of MetalLB's apart.
-func (c *conversion) read(d Document, kind, origin, version string) *object {
-	meta := fields(d.object, "metadata")
+func (c *conversion) read(d manifest.Document, kind, origin, version string) *object {
+	meta := fields(d.Object, "metadata")
 	o := &object{
 		kind: kind, name: text(meta, "name"), namespace: text(meta, "namespace"),
 		origin: origin, source: d.Source, version: version,
-		metadata: map[string]any{}, spec: fields(d.object, "spec"),
+		metadata: map[string]any{}, spec: fields(d.Object, "spec"),
 	}
 	if o.spec == nil {
 		o.spec = map[string]any{}
-		if d.object["spec"] != nil {
+		if d.Object["spec"] != nil {
 			o.refused = true
 			o.lines = append(o.lines, Line{NotKept, "spec", "the object is not written: it is not an object"})
 		}
 	}
 	o.had = slices.Sorted(maps.Keys(o.spec))
 	o.readMetadata(meta, c.namespace)
-	for _, k := range slices.Sorted(maps.Keys(d.object)) {
+	for _, k := range slices.Sorted(maps.Keys(d.Object)) {
 		switch k {
 		case "apiVersion", "kind", "metadata", "spec":
 		case "status":
@@ -325,8 +326,8 @@ func within(path, field string) bool {
 }
 
 // other says of an object that is not converted why it is not.
-func (c *conversion) other(d Document, group, kind, apiVersion string) {
-	meta := fields(d.object, "metadata")
+func (c *conversion) other(d manifest.Document, group, kind, apiVersion string) {
+	meta := fields(d.Object, "metadata")
 	name := text(meta, "name")
 	if ns := text(meta, "namespace"); ns != "" {
 		name = ns + "/" + name

@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
+
+	"github.com/porchlight-lb/porchlight/cli/internal/manifest"
 )
 
 var update = flag.Bool("update", false, "write what the tests get as what they want")
@@ -31,7 +33,7 @@ func TestGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			var documents []Document
+			var documents []manifest.Document
 			var inputs []txtar.File
 			want := map[string][]byte{}
 			for _, f := range archive.Files {
@@ -40,7 +42,7 @@ func TestGolden(t *testing.T) {
 					want[f.Name] = f.Data
 				default:
 					inputs = append(inputs, f)
-					d, err := Read(f.Name, f.Data)
+					d, err := manifest.Read(f.Name, f.Data)
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -74,7 +76,7 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-func written(t *testing.T, documents []Document) map[string][]byte {
+func written(t *testing.T, documents []manifest.Document) map[string][]byte {
 	t.Helper()
 	r := Convert(documents, "porchlight-system")
 	manifests, err := r.Manifests()
@@ -87,28 +89,13 @@ func written(t *testing.T, documents []Document) map[string][]byte {
 // What we wrote is ours already: it is not converted again, and nothing of it
 // is lost without a word.
 func TestOursStays(t *testing.T) {
-	documents, err := Read("ours.yaml", []byte("apiVersion: porchlight.dev/v1beta1\nkind: BGPPeer\nmetadata: {name: tor}\n"))
+	documents, err := manifest.Read("ours.yaml", []byte("apiVersion: porchlight.dev/v1beta1\nkind: BGPPeer\nmetadata: {name: tor}\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	r := Convert(documents, "porchlight-system")
 	if len(r.Objects) != 0 || r.NotKept() != 0 || !strings.Contains(string(r.Report()), "Porchlight's already") {
 		t.Errorf("%d objects, %d not kept, report:\n%s", len(r.Objects), r.NotKept(), r.Report())
-	}
-}
-
-func TestUnreadable(t *testing.T) {
-	for _, c := range []struct{ manifests, want string }{
-		{"kind: BGPPeer\nmetadata: [", "document 1 of in.yaml"},
-		{"kind: A\napiVersion: v1\n---\n- 1\n", "document 2 of in.yaml: it is not an object"},
-		{"kind: A\n", "no apiVersion"},
-		{"apiVersion: v1\nkind: A\nkind: B\n", `"kind" already set`},
-		{"apiVersion: v1\nkind: List\nitems: [1]\n", "items[0] is not an object"},
-		{"apiVersion: v1\nkind: List\nitems: [{kind: A}]\n", "items[0]: it has no kind or no apiVersion"},
-	} {
-		if _, err := Read("in.yaml", []byte(c.manifests)); err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%q: error %v, want one that says %q", c.manifests, err, c.want)
-		}
 	}
 }
 
@@ -134,7 +121,7 @@ func FuzzConvert(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, manifests []byte) {
-		documents, err := Read("in.yaml", manifests)
+		documents, err := manifest.Read("in.yaml", manifests)
 		if err != nil {
 			return
 		}
@@ -155,7 +142,7 @@ func FuzzConvert(f *testing.F) {
 			}
 		}
 		// kubectl reads what was written as the objects that were meant.
-		read, err := Read("out.yaml", ours)
+		read, err := manifest.Read("out.yaml", ours)
 		if err != nil {
 			t.Fatalf("what was written cannot be read: %v\n%s", err, ours)
 		}
@@ -163,7 +150,7 @@ func FuzzConvert(f *testing.F) {
 			t.Errorf("%d objects are written, %d are read:\n%s", len(r.Objects), len(read), ours)
 		}
 		for i := range min(len(read), len(r.Objects)) {
-			if diff := cmp.Diff(r.Objects[i], read[i].object); diff != "" {
+			if diff := cmp.Diff(r.Objects[i], read[i].Object); diff != "" {
 				t.Errorf("an object that was written is read as another (-written +read):\n%s", diff)
 			}
 		}

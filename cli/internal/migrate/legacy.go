@@ -9,6 +9,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/json"
 	"sigs.k8s.io/yaml"
+
+	"github.com/porchlight-lb/porchlight/cli/internal/manifest"
 )
 
 // The fields of the ConfigMap of MetalLB before 0.13, and what they are named
@@ -60,15 +62,15 @@ func legacyConfig(object map[string]any) map[string]any {
 
 // configMap makes the objects that MetalLB 0.13 would have in place of the
 // ConfigMap, and returns those of kind AddressPool.
-func (c *conversion) configMap(d Document) []*object {
-	meta := fields(d.object, "metadata")
+func (c *conversion) configMap(d manifest.Document) []*object {
+	meta := fields(d.Object, "metadata")
 	name, namespace := text(meta, "name"), text(meta, "namespace")
 	l := &legacy{
 		conversion: c, source: d.Source, namespace: namespace,
 		origin: "ConfigMap " + strings.TrimPrefix(namespace+"/"+name, "/"),
 		names:  map[[2]string]string{},
 	}
-	config := legacyConfig(d.object)
+	config := legacyConfig(d.Object)
 	// Profiles come before the peers that name them.
 	profiles := l.section(config, "bfd-profiles")
 	l.reserve("BFDProfile", profiles)
@@ -91,9 +93,9 @@ func (c *conversion) configMap(d Document) []*object {
 			l.lines = append(l.lines, Line{NotKept, "data.config." + k, "no such field is known"})
 		}
 	}
-	l.leave("data.", fields(d.object, "data"), "config")
+	l.leave("data.", fields(d.Object, "data"), "config")
 	l.leave("metadata.", meta, "name", "namespace")
-	l.leave("", d.object, "apiVersion", "kind", "metadata", "data")
+	l.leave("", d.Object, "apiVersion", "kind", "metadata", "data")
 	c.entries = append(c.entries, Entry{"ConfigMap", strings.TrimPrefix(l.origin, "ConfigMap "), "v1", d.Source, l.lines})
 	return pools
 }

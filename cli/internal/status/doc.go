@@ -1,4 +1,3 @@
-// Package status says in one screen how an installation is: Collect reads the
-// objects, Summarize makes a Report of them, and a Report writes itself as text
-// or JSON. Only Collect talks to the API server.
+// Package status says in one screen how an installation is: Summarize makes a
+// Report of its objects, and a Report writes itself as text, JSON or YAML.
 package status

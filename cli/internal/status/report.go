@@ -5,19 +5,14 @@ import (
 	"slices"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/porchlight-lb/porchlight/api/v1beta1"
+	"github.com/porchlight-lb/porchlight/cli/internal/check"
+	"github.com/porchlight-lb/porchlight/cli/internal/inventory"
 	"github.com/porchlight-lb/porchlight/internal/names"
-)
-
-// Labels that the installation's workloads carry.
-const (
-	nameLabel      = "app.kubernetes.io/name"
-	componentLabel = "app.kubernetes.io/component"
 )
 
 // Report is the state of an installation. Its JSON form is what `porchlight
@@ -25,10 +20,13 @@ const (
 type Report struct {
 	Namespace string    `json:"namespace"`
 	Programs  []Program `json:"programs"`
-	Pools     []Pool    `json:"pools"`
-	Services  []Service `json:"services"`
-	Gateways  []Gateway `json:"gateways"`
-	Fleets    []Fleet   `json:"fleets"`
+	// Findings are what `porchlight check` finds.
+	Findings []check.Finding `json:"findings"`
+	Pools    []Pool          `json:"pools"`
+	Services []Service       `json:"services"`
+	Sessions []Session       `json:"sessions"`
+	Gateways []Gateway       `json:"gateways"`
+	Fleets   []Fleet         `json:"fleets"`
 }
 
 // State is a condition of an object. Status is True, False or Unknown; an
@@ -46,6 +44,7 @@ type Program struct {
 	Name   string `json:"name"`
 	Ready  int32  `json:"ready"`
 	Wanted int32  `json:"wanted"`
+	Image  string `json:"image,omitempty"`
 }
 
 // Pool is an IPAddressPool and its use; the counts are decimal numbers, which
@@ -67,13 +66,40 @@ type Service struct {
 	Addresses []string `json:"addresses"`
 	// Pools that the addresses are from.
 	Pools []string `json:"pools"`
-	// Nodes that answer for the addresses.
-	Nodes     []string `json:"nodes"`
-	Allocated State    `json:"allocated"`
-	Announced State    `json:"announced"`
+	// Announcements of the addresses, those of layer 2 first, by node.
+	Announcements []Announcement `json:"announcements"`
+	Allocated     State          `json:"allocated"`
+	Announced     State          `json:"announced"`
+}
+
+// Protocols that an address is announced by.
+const (
+	Layer2 = "layer2"
+	BGP    = "bgp"
+)
+
+// Announcement is a node that tells the network of a Service's addresses.
+type Announcement struct {
+	Node     string `json:"node"`
+	Protocol string `json:"protocol"`
+	// To are the interfaces that it answers on, or the BGPPeers that it tells.
+	To []string `json:"to"`
 }
 
 func (s Service) ok() bool { return s.Allocated.ok() && s.Announced.ok() }
+
+// Session is the BGP session of a node to a peer.
+type Session struct {
+	Node      string       `json:"node"`
+	Peer      string       `json:"peer"`
+	State     string       `json:"state"`
+	BFD       string       `json:"bfd"`
+	Prefixes  int64        `json:"prefixes"`
+	Since     *metav1.Time `json:"since,omitempty"`
+	LastError string       `json:"lastError,omitempty"`
+}
+
+func (s Session) ok() bool { return s.State == string(v1beta1.SessionEstablished) }
 
 // Gateway is a Gateway of a class of ours.
 type Gateway struct {
@@ -100,30 +126,27 @@ type Fleet struct {
 
 // Summarize makes a Report of the objects, sorted by name, whatever their
 // order.
-func Summarize(o *Objects) *Report {
+func Summarize(o *inventory.Objects) *Report {
 	r := &Report{
 		Namespace: o.Namespace,
 		Programs:  []Program{},
+		Findings:  []check.Finding{},
 		Pools:     []Pool{},
 		Services:  services(o),
+		Sessions:  sessions(o),
 		Gateways:  gateways(o),
 		Fleets:    []Fleet{},
 	}
-	for _, d := range o.Deployments {
-		r.Programs = append(r.Programs, Program{d.Labels[componentLabel], d.Status.ReadyReplicas, replicas(d.Spec.Replicas)})
+	r.Findings = append(r.Findings, check.Run(o).Findings()...)
+	for _, p := range o.Programs() {
+		r.Programs = append(r.Programs, Program{p.Component, p.Ready, p.Wanted, p.Image})
 	}
-	for _, d := range o.DaemonSets {
-		r.Programs = append(r.Programs, Program{d.Labels[componentLabel], d.Status.NumberReady, d.Status.DesiredNumberScheduled})
+	for _, p := range inventory.Sorted(o.Pools.Items) {
+		r.Pools = append(r.Pools, pool(p))
 	}
-	for i := range o.Pools {
-		r.Pools = append(r.Pools, pool(&o.Pools[i]))
+	for _, f := range inventory.Sorted(o.Fleets.Items) {
+		r.Fleets = append(r.Fleets, Fleet{f.Name, f.Status.ReadyReplicas, inventory.Replicas(f.Spec.Replicas), state(f.Status.Conditions, "Ready")})
 	}
-	for _, f := range o.Fleets {
-		r.Fleets = append(r.Fleets, Fleet{f.Name, f.Status.ReadyReplicas, replicas(f.Spec.Replicas), state(f.Status.Conditions, "Ready")})
-	}
-	slices.SortFunc(r.Programs, func(a, b Program) int { return strings.Compare(a.Name, b.Name) })
-	slices.SortFunc(r.Pools, func(a, b Pool) int { return strings.Compare(a.Name, b.Name) })
-	slices.SortFunc(r.Fleets, func(a, b Fleet) int { return strings.Compare(a.Name, b.Name) })
 	return r
 }
 
@@ -143,66 +166,46 @@ func pool(p *v1beta1.IPAddressPool) Pool {
 	}
 }
 
-func services(o *Objects) []Service {
-	type key struct{ namespace, name string }
-	announcers := map[key][]string{}
-	for _, s := range o.L2Statuses {
-		k := key{s.Status.ServiceNamespace, s.Status.ServiceName}
-		announcers[k] = append(announcers[k], s.Status.Node)
-	}
+func services(o *inventory.Objects) []Service {
 	list := []Service{}
-	for i := range o.Services {
-		svc := &o.Services[i]
-		if !ours(svc) {
-			continue
-		}
+	for _, svc := range o.LoadBalancers() {
 		s := Service{
-			Namespace: svc.Namespace,
-			Name:      svc.Name,
-			Addresses: []string{},
-			Pools:     []string{},
-			Nodes:     []string{},
-			Allocated: state(svc.Status.Conditions, names.Allocated),
-			Announced: state(svc.Status.Conditions, names.Announced),
+			Namespace:     svc.Namespace,
+			Name:          svc.Name,
+			Addresses:     inventory.Addresses(svc),
+			Pools:         inventory.PoolsOf(svc),
+			Announcements: []Announcement{},
+			Allocated:     state(svc.Status.Conditions, names.Allocated),
+			Announced:     state(svc.Status.Conditions, names.Announced),
 		}
-		for _, in := range svc.Status.LoadBalancer.Ingress {
-			s.Addresses = append(s.Addresses, in.IP)
+		for _, owner := range o.Owners(svc) {
+			s.Announcements = append(s.Announcements, Announcement{owner.Node, Layer2, owner.Interfaces})
 		}
-		if from := svc.Annotations[names.Prefix+names.AllocatedFromPool]; from != "" {
-			s.Pools = strings.Split(from, ",")
+		for _, a := range o.Announcers(svc) {
+			s.Announcements = append(s.Announcements, Announcement{a.Node, BGP, a.Peers})
 		}
-		s.Nodes = append(s.Nodes, announcers[key{svc.Namespace, svc.Name}]...)
-		slices.Sort(s.Nodes)
-		s.Nodes = slices.Compact(s.Nodes)
 		list = append(list, s)
 	}
-	slices.SortFunc(list, func(a, b Service) int {
-		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
+	return list
+}
+
+func sessions(o *inventory.Objects) []Session {
+	list := []Session{}
+	for i := range o.Sessions.Items {
+		s := &o.Sessions.Items[i].Status
+		list = append(list, Session{s.Node, s.Peer, string(s.State), string(s.BFDState), s.Prefixes, s.Since, s.LastError})
+	}
+	slices.SortFunc(list, func(a, b Session) int {
+		return cmp.Or(strings.Compare(a.Peer, b.Peer), strings.Compare(a.Node, b.Node))
 	})
 	return list
 }
 
-// ours says whether a Service asks for an address that we might give: it has
-// no class or ours, or the controller, told of another class, has spoken.
-func ours(svc *corev1.Service) bool {
-	if svc.Spec.Type != corev1.ServiceTypeLoadBalancer {
-		return false
-	}
-	class := svc.Spec.LoadBalancerClass
-	return class == nil || *class == names.LoadBalancerClass ||
-		meta.FindStatusCondition(svc.Status.Conditions, names.Allocated) != nil
-}
-
-func gateways(o *Objects) []Gateway {
-	classes := map[gatewayv1.ObjectName]bool{}
-	for _, c := range o.Classes {
-		if c.Spec.ControllerName == names.GatewayController {
-			classes[gatewayv1.ObjectName(c.Name)] = true
-		}
-	}
+func gateways(o *inventory.Objects) []Gateway {
+	classes := o.GatewayClasses()
 	list := []Gateway{}
-	for _, gw := range o.Gateways {
-		if !classes[gw.Spec.GatewayClassName] {
+	for _, gw := range inventory.Sorted(o.Gateways.Items) {
+		if !classes[string(gw.Spec.GatewayClassName)] {
 			continue
 		}
 		g := Gateway{
@@ -222,9 +225,6 @@ func gateways(o *Objects) []Gateway {
 		}
 		list = append(list, g)
 	}
-	slices.SortFunc(list, func(a, b Gateway) int {
-		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
-	})
 	return list
 }
 
@@ -234,12 +234,4 @@ func state(conditions []metav1.Condition, kind string) State {
 		return State{Status: metav1.ConditionUnknown}
 	}
 	return State{c.Status, c.Reason, c.Message}
-}
-
-// replicas is the number of replicas that a workload asks for.
-func replicas(n *int32) int32 {
-	if n == nil {
-		return 1
-	}
-	return *n
 }

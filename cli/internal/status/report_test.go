@@ -14,15 +14,18 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/yaml"
 
+	"github.com/porchlight-lb/porchlight/cli/internal/inventory"
+	"github.com/porchlight-lb/porchlight/cli/internal/manifest"
 	"github.com/porchlight-lb/porchlight/internal/names"
 )
 
 var update = flag.Bool("update", false, "write what the tests get as what they want")
 
+var forms = []string{"text", "wide", "json"}
+
 // Each file of testdata has the objects of a cluster, and the report of them
-// as text and as JSON.
+// as text, as wide text and as JSON.
 func TestGolden(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(files) == 0 {
@@ -40,26 +43,25 @@ func TestGolden(t *testing.T) {
 			}
 			got := reports(t, decode(t, parts["objects.yaml"]))
 			if *update {
-				archive.Files = []txtar.File{{Name: "objects.yaml", Data: parts["objects.yaml"]}, {Name: "text", Data: got["text"]}, {Name: "json", Data: got["json"]}}
+				archive.Files = []txtar.File{{Name: "objects.yaml", Data: parts["objects.yaml"]}}
+				for _, form := range forms {
+					archive.Files = append(archive.Files, txtar.File{Name: form, Data: got[form]})
+				}
 				if err := os.WriteFile(file, txtar.Format(archive), 0o644); err != nil {
 					t.Fatal(err)
 				}
 				return
 			}
-			for _, form := range []string{"text", "json"} {
+			for _, form := range forms {
 				if diff := cmp.Diff(string(parts[form]), string(got[form])); diff != "" {
 					t.Errorf("%s (-want +got; -update accepts it):\n%s", form, diff)
 				}
 			}
 
 			// The order in which the API server lists is nobody's promise.
-			backwards := decode(t, parts["objects.yaml"])
-			slices.Reverse(backwards.Deployments)
-			slices.Reverse(backwards.Pools)
-			slices.Reverse(backwards.L2Statuses)
-			slices.Reverse(backwards.Fleets)
-			slices.Reverse(backwards.Services)
-			slices.Reverse(backwards.Gateways)
+			documents := bytes.Split(parts["objects.yaml"], []byte("\n---\n"))
+			slices.Reverse(documents)
+			backwards := decode(t, bytes.Join(documents, []byte("\n---\n")))
 			if diff := cmp.Diff(got, reports(t, backwards)); diff != "" {
 				t.Errorf("the same objects in another order give another report:\n%s", diff)
 			}
@@ -67,63 +69,35 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-func reports(t *testing.T, o *Objects) map[string][]byte {
+func reports(t *testing.T, o *inventory.Objects) map[string][]byte {
 	t.Helper()
 	r := Summarize(o)
-	var text, json bytes.Buffer
-	if err := r.WriteText(&text, false); err != nil {
-		t.Fatal(err)
-	}
-	if err := r.WriteJSON(&json); err != nil {
-		t.Fatal(err)
-	}
-	return map[string][]byte{"text": text.Bytes(), "json": json.Bytes()}
-}
-
-func decode(t *testing.T, documents []byte) *Objects {
-	t.Helper()
-	o := &Objects{Namespace: "porchlight-system"}
-	for doc := range strings.SplitSeq(string(documents), "\n---\n") {
-		var kind metav1.TypeMeta
-		if err := yaml.Unmarshal([]byte(doc), &kind); err != nil {
+	var text, wide, json bytes.Buffer
+	for _, err := range []error{
+		r.WriteText(&text, Form{}), r.WriteText(&wide, Form{Wide: true, All: true}), r.WriteJSON(&json),
+	} {
+		if err != nil {
 			t.Fatal(err)
 		}
-		switch kind.Kind {
-		case "":
-		case "Deployment":
-			add(t, &o.Deployments, doc)
-		case "DaemonSet":
-			add(t, &o.DaemonSets, doc)
-		case "IPAddressPool":
-			add(t, &o.Pools, doc)
-		case "ServiceL2Status":
-			add(t, &o.L2Statuses, doc)
-		case "EnvoyFleet":
-			add(t, &o.Fleets, doc)
-		case "Service":
-			add(t, &o.Services, doc)
-		case "GatewayClass":
-			add(t, &o.Classes, doc)
-		case "Gateway":
-			add(t, &o.Gateways, doc)
-		default:
-			t.Fatalf("a %s is not read by status", kind.Kind)
-		}
+	}
+	return map[string][]byte{"text": text.Bytes(), "wide": wide.Bytes(), "json": json.Bytes()}
+}
+
+func decode(t *testing.T, documents []byte) *inventory.Objects {
+	t.Helper()
+	read, err := manifest.Read("objects.yaml", documents)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, err := inventory.Decode(read, "porchlight-system", true)
+	if err != nil {
+		t.Fatal(err)
 	}
 	return o
 }
 
-func add[T any](t *testing.T, list *[]T, doc string) {
-	t.Helper()
-	var item T
-	if err := yaml.UnmarshalStrict([]byte(doc), &item); err != nil {
-		t.Fatalf("%v in\n%s", err, doc)
-	}
-	*list = append(*list, item)
-}
-
 func TestLongTablesAreCut(t *testing.T) {
-	o := &Objects{Namespace: "porchlight-system"}
+	o := &inventory.Objects{Namespace: "porchlight-system"}
 	for i := range 100 {
 		svc := corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: fmt.Sprintf("s%02d", i)}}
 		svc.Spec.Type = corev1.ServiceTypeLoadBalancer
@@ -135,14 +109,14 @@ func TestLongTablesAreCut(t *testing.T) {
 			{Type: names.Allocated, Status: metav1.ConditionTrue, Reason: "Allocated"},
 			{Type: names.Announced, Status: status, Reason: "NoEndpoints"},
 		}
-		o.Services = append(o.Services, svc)
+		o.Services.Items = append(o.Services.Items, svc)
 	}
 	r := Summarize(o)
 	var cut, whole bytes.Buffer
-	if err := r.WriteText(&cut, false); err != nil {
+	if err := r.WriteText(&cut, Form{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.WriteText(&whole, true); err != nil {
+	if err := r.WriteText(&whole, Form{All: true}); err != nil {
 		t.Fatal(err)
 	}
 	if got := strings.Count(cut.String(), "  shop "); got != screen {

@@ -1,4 +1,6 @@
-package migrate
+// Package manifest reads the objects of YAML and JSON manifests, as people
+// write them and as kubectl prints them. It opens no file.
+package manifest
 
 import (
 	"bufio"
@@ -17,7 +19,8 @@ import (
 type Document struct {
 	// Source is the file's name, for the report.
 	Source string
-	object map[string]any
+	// Object has an apiVersion and a kind.
+	Object map[string]any
 }
 
 // Read reads the objects of a stream of YAML or JSON documents, those of lists
@@ -92,10 +95,4 @@ func flatten(object map[string]any) ([]map[string]any, error) {
 func text(object map[string]any, field string) string {
 	s, _ := object[field].(string)
 	return s
-}
-
-// fields returns the object at a field, or none.
-func fields(object map[string]any, field string) map[string]any {
-	m, _ := object[field].(map[string]any)
-	return m
 }

@@ -1,0 +1,151 @@
+package check
+
+import (
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/porchlight-lb/porchlight/cli/internal/inventory"
+	"github.com/porchlight-lb/porchlight/internal/reason"
+)
+
+// gateways looks at classes, fleets, Gateways and listeners.
+func (c *checker) gateways() string {
+	ours := c.GatewayClasses()
+	for _, class := range inventory.Sorted(c.Classes.Items) {
+		if ours[class.Name] {
+			c.condition(inventory.Ref("GatewayClass", "", class.Name), class.Status.Conditions, "Accepted", metav1.ConditionTrue)
+		}
+	}
+	for _, f := range inventory.Sorted(c.Fleets.Items) {
+		c.condition(inventory.Ref("EnvoyFleet", "", f.Name), f.Status.Conditions, "Ready", metav1.ConditionTrue)
+	}
+	n, programmed := 0, 0
+	for _, g := range inventory.Sorted(c.Gateways.Items) {
+		ref := inventory.Ref("Gateway", g.Namespace, g.Name)
+		class := string(g.Spec.GatewayClassName)
+		if !ours[class] {
+			if inventory.Find(c.Classes.Items, "", class) == nil {
+				c.warn(ref, reason.NotFound, "GatewayClass %s does not exist", class)
+			}
+			continue
+		}
+		n++
+		c.condition(ref, g.Status.Conditions, "Accepted", metav1.ConditionTrue)
+		if c.condition(ref, g.Status.Conditions, "Programmed", metav1.ConditionTrue) {
+			programmed++
+		}
+		for _, l := range g.Status.Listeners {
+			name := fmt.Sprintf("%s listener %s", ref, l.Name)
+			for _, kind := range []string{"Accepted", "ResolvedRefs"} {
+				c.condition(name, l.Conditions, kind, metav1.ConditionTrue)
+			}
+			if conflicted := meta.FindStatusCondition(l.Conditions, "Conflicted"); conflicted != nil {
+				c.condition(name, l.Conditions, "Conflicted", metav1.ConditionFalse)
+			}
+		}
+	}
+	if n == 0 {
+		return "none"
+	}
+	return fmt.Sprintf("%d of %d programmed", programmed, n)
+}
+
+// condition fails unless a condition has the status that is wanted.
+func (c *checker) condition(ref string, conditions []metav1.Condition, kind string, want metav1.ConditionStatus) bool {
+	found := meta.FindStatusCondition(conditions, kind)
+	switch {
+	case found == nil:
+		if c.runs("gateway") {
+			c.fail(ref, reason.NotReported, "the gateway has said nothing of %s", kind)
+		}
+		return false
+	case found.Status != want:
+		c.fail(ref, reason.Reason(found.Reason), "%s is %s: %s", kind, found.Status, found.Message)
+		return false
+	}
+	return true
+}
+
+// routes looks at the routes that name a Gateway of ours, and at what is
+// behind them.
+func (c *checker) routes() string {
+	ours := c.GatewayClasses()
+	n, accepted := 0, 0
+	told := map[string]bool{}
+	for _, r := range c.Routes() {
+		concerns, fine := false, true
+		for _, p := range r.Parents {
+			namespace, name, ok := r.Gateway(p)
+			if !ok {
+				continue
+			}
+			g := inventory.Find(c.Gateways.Items, namespace, name)
+			if g == nil {
+				c.warn(r.Ref(), reason.NotFound, "its parent, %s, does not exist", inventory.Ref("Gateway", namespace, name))
+				continue
+			}
+			if !ours[string(g.Spec.GatewayClassName)] {
+				continue
+			}
+			concerns = true
+			conditions, found := r.Status(p)
+			if !found {
+				if c.runs("gateway") {
+					c.fail(r.Ref(), reason.NotReported, "the gateway has said nothing of it at %s", inventory.Ref("Gateway", namespace, name))
+				}
+				fine = false
+				continue
+			}
+			for _, kind := range []string{"Accepted", "ResolvedRefs"} {
+				fine = c.condition(r.Ref(), conditions, kind, metav1.ConditionTrue) && fine
+			}
+		}
+		if !concerns {
+			continue
+		}
+		n++
+		if fine {
+			accepted++
+			c.backends(&r, told)
+		}
+	}
+	if n == 0 {
+		return "none"
+	}
+	return fmt.Sprintf("%d of %d accepted", accepted, n)
+}
+
+// backends tells, once for each Service, of those without a ready endpoint.
+func (c *checker) backends(r *inventory.Route, told map[string]bool) {
+	for _, rule := range r.Rules {
+		for _, b := range rule.Backends {
+			namespace, name, ok := r.Service(b)
+			ref := inventory.Ref("Service", namespace, name)
+			if !ok || b.Port == nil || told[ref] {
+				continue
+			}
+			s := inventory.Find(c.Services.Items, namespace, name)
+			if s == nil {
+				continue // ResolvedRefs says so
+			}
+			for _, port := range s.Spec.Ports {
+				if port.Port == int32(*b.Port) && ready(c.Endpoints(s, port)) == 0 {
+					told[ref] = true
+					c.fail(ref, reason.NoEndpoints, "%s sends requests to port %d of it, where no endpoint is ready", r.Ref(), port.Port)
+				}
+			}
+		}
+	}
+}
+
+func ready(endpoints []inventory.Endpoint) int {
+	n := 0
+	for _, e := range endpoints {
+		if e.Ready {
+			n++
+		}
+	}
+	return n
+}

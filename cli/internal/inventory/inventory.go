@@ -1,0 +1,255 @@
+// Package inventory is what the command knows of a cluster: the objects that
+// its reports are made of, whether they come from the API server or from files.
+package inventory
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/porchlight-lb/porchlight/api/v1beta1"
+	"github.com/porchlight-lb/porchlight/internal/names"
+)
+
+// Labels that the installation's workloads and pods carry.
+const (
+	// ComponentLabel says which program a workload or a pod is.
+	ComponentLabel = "app.kubernetes.io/component"
+	// FleetLabel is on the pods of a fleet, with its name.
+	FleetLabel = names.Prefix + "fleet"
+)
+
+// Objects are a cluster as far as it concerns an installation. The order of
+// each list is nobody's promise.
+type Objects struct {
+	// Namespace of the installation.
+	Namespace string
+
+	Nodes          corev1.NodeList
+	Namespaces     corev1.NamespaceList
+	Services       corev1.ServiceList
+	EndpointSlices discoveryv1.EndpointSliceList
+	// In the installation's namespace.
+	Deployments appsv1.DeploymentList
+	DaemonSets  appsv1.DaemonSetList
+	Pods        corev1.PodList
+	Leases      coordinationv1.LeaseList
+
+	Pools             v1beta1.IPAddressPoolList
+	L2Advertisements  v1beta1.L2AdvertisementList
+	BGPAdvertisements v1beta1.BGPAdvertisementList
+	BGPPeers          v1beta1.BGPPeerList
+	L2Statuses        v1beta1.ServiceL2StatusList
+	BGPStatuses       v1beta1.ServiceBGPStatusList
+	Sessions          v1beta1.BGPSessionStateList
+	Configurations    v1beta1.ConfigurationStateList
+	Fleets            v1beta1.EnvoyFleetList
+
+	Classes    gatewayv1.GatewayClassList
+	Gateways   gatewayv1.GatewayList
+	HTTPRoutes gatewayv1.HTTPRouteList
+	GRPCRoutes gatewayv1.GRPCRouteList
+	TLSRoutes  gatewayv1.TLSRouteList
+	TCPRoutes  gatewayv1.TCPRouteList
+	UDPRoutes  gatewayv1.UDPRouteList
+
+	// Unread are the kinds that could not be read, each with the reason why:
+	// the cluster does not have the kind, or the reader may not list it.
+	Unread []Unread
+}
+
+// Unread is a kind that could not be read.
+type Unread struct {
+	Kind string
+	// Missing: the API server does not serve the kind.
+	Missing bool
+	Err     string
+}
+
+// Kind is one of the kinds that Objects has.
+type Kind struct {
+	// Name as manifests have it.
+	Name string
+	// List is the list in Objects that the kind's objects are in.
+	List runtime.Object
+	// Own: read in the installation's namespace alone.
+	Own bool
+	// Optional: an installation without it is whole.
+	Optional bool
+}
+
+// Kinds are all of the kinds, in a fixed order.
+func (o *Objects) Kinds() []Kind {
+	return []Kind{
+		{Name: "Node", List: &o.Nodes},
+		{Name: "Namespace", List: &o.Namespaces},
+		{Name: "Service", List: &o.Services},
+		{Name: "EndpointSlice", List: &o.EndpointSlices},
+		{Name: "Deployment", List: &o.Deployments, Own: true},
+		{Name: "DaemonSet", List: &o.DaemonSets, Own: true},
+		{Name: "Pod", List: &o.Pods, Own: true},
+		{Name: "Lease", List: &o.Leases, Own: true, Optional: true},
+		{Name: "IPAddressPool", List: &o.Pools, Own: true},
+		{Name: "L2Advertisement", List: &o.L2Advertisements, Own: true},
+		{Name: "BGPAdvertisement", List: &o.BGPAdvertisements, Own: true},
+		{Name: "BGPPeer", List: &o.BGPPeers, Own: true},
+		{Name: "ServiceL2Status", List: &o.L2Statuses, Own: true},
+		{Name: "ServiceBGPStatus", List: &o.BGPStatuses, Own: true},
+		{Name: "BGPSessionState", List: &o.Sessions, Own: true},
+		{Name: "ConfigurationState", List: &o.Configurations, Own: true},
+		{Name: "EnvoyFleet", List: &o.Fleets, Own: true},
+		{Name: "GatewayClass", List: &o.Classes, Optional: true},
+		{Name: "Gateway", List: &o.Gateways, Optional: true},
+		{Name: "HTTPRoute", List: &o.HTTPRoutes, Optional: true},
+		{Name: "GRPCRoute", List: &o.GRPCRoutes, Optional: true},
+		{Name: "TLSRoute", List: &o.TLSRoutes, Optional: true},
+		{Name: "TCPRoute", List: &o.TCPRoutes, Optional: true},
+		{Name: "UDPRoute", List: &o.UDPRoutes, Optional: true},
+	}
+}
+
+// Class says which Services are the installation's: what its controller was
+// told or, where there is none, its speaker; the default where there is neither.
+func (o *Objects) Class() names.Class {
+	class := names.Class{Name: names.LoadBalancerClass}
+	for i := range o.DaemonSets.Items {
+		if o.DaemonSets.Items[i].Labels[ComponentLabel] == "speaker" {
+			readClass(&class, o.DaemonSets.Items[i].Spec.Template.Spec)
+		}
+	}
+	for i := range o.Deployments.Items {
+		if o.Deployments.Items[i].Labels[ComponentLabel] == "controller" {
+			readClass(&class, o.Deployments.Items[i].Spec.Template.Spec)
+		}
+	}
+	return class
+}
+
+func readClass(class *names.Class, pod corev1.PodSpec) {
+	for _, c := range pod.Containers {
+		for _, arg := range c.Args {
+			if v, ok := strings.CutPrefix(arg, "--lb-class="); ok {
+				class.Name = v
+			}
+			if v, ok := strings.CutPrefix(arg, "--require-class"); ok {
+				class.Required = v == "" || v == "=true"
+			}
+		}
+	}
+}
+
+// The components of an installation, in the order of the chain: who gives the
+// address, who announces it, who serves behind it.
+var Components = []string{"controller", "speaker", "gateway"}
+
+// Program is a workload of the installation.
+type Program struct {
+	Component string
+	// Kind and Name of the workload.
+	Kind, Name string
+	// Pods that are ready, and that there shall be.
+	Ready, Wanted int32
+	Image         string
+}
+
+// Programs are the workloads of the installation, in the order of Components.
+func (o *Objects) Programs() []Program {
+	var all []Program
+	for _, component := range Components {
+		for _, d := range Sorted(o.Deployments.Items) {
+			if d.Labels[ComponentLabel] == component {
+				all = append(all, Program{component, "Deployment", d.Name, d.Status.ReadyReplicas, Replicas(d.Spec.Replicas), image(d.Spec.Template.Spec)})
+			}
+		}
+		for _, d := range Sorted(o.DaemonSets.Items) {
+			if d.Labels[ComponentLabel] == component {
+				all = append(all, Program{component, "DaemonSet", d.Name, d.Status.NumberReady, d.Status.DesiredNumberScheduled, image(d.Spec.Template.Spec)})
+			}
+		}
+	}
+	return all
+}
+
+// Replicas is the number of replicas that a workload asks for.
+func Replicas(n *int32) int32 {
+	if n == nil {
+		return 1
+	}
+	return *n
+}
+
+func image(pod corev1.PodSpec) string {
+	if len(pod.Containers) == 0 {
+		return ""
+	}
+	return pod.Containers[0].Image
+}
+
+// IsReady says whether a pod's condition Ready is True.
+func IsReady(p *corev1.Pod) bool {
+	return slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
+	})
+}
+
+// GatewayClasses are the names of the classes that are ours.
+func (o *Objects) GatewayClasses() map[string]bool {
+	ours := map[string]bool{}
+	for i := range o.Classes.Items {
+		if o.Classes.Items[i].Spec.ControllerName == names.GatewayController {
+			ours[o.Classes.Items[i].Name] = true
+		}
+	}
+	return ours
+}
+
+// Find returns the object of that namespace and name, or nil. A cluster-wide
+// object has no namespace.
+func Find[T any, P interface {
+	*T
+	GetNamespace() string
+	GetName() string
+}](items []T, namespace, name string) P {
+	i := slices.IndexFunc(items, func(item T) bool {
+		p := P(&item)
+		return p.GetNamespace() == namespace && p.GetName() == name
+	})
+	if i < 0 {
+		return nil
+	}
+	return &items[i]
+}
+
+// Sorted returns pointers to the items, by namespace and name.
+func Sorted[T any, P interface {
+	*T
+	GetNamespace() string
+	GetName() string
+}](items []T) []P {
+	out := make([]P, len(items))
+	for i := range items {
+		out[i] = &items[i]
+	}
+	slices.SortFunc(out, func(a, b P) int {
+		if c := strings.Compare(a.GetNamespace(), b.GetNamespace()); c != 0 {
+			return c
+		}
+		return strings.Compare(a.GetName(), b.GetName())
+	})
+	return out
+}
+
+// Ref names an object for a person: "Service shop/web", "Node node1".
+func Ref(kind, namespace, name string) string {
+	if namespace == "" {
+		return fmt.Sprintf("%s %s", kind, name)
+	}
+	return fmt.Sprintf("%s %s/%s", kind, namespace, name)
+}

@@ -1,0 +1,139 @@
+package inventory
+
+import (
+	"cmp"
+	"slices"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/porchlight-lb/porchlight/internal/names"
+)
+
+// Route is what the routes of all kinds have in common.
+type Route struct {
+	Kind      string
+	Namespace string
+	Name      string
+	Hostnames []gatewayv1.Hostname
+	Parents   []gatewayv1.ParentReference
+	Statuses  []gatewayv1.RouteParentStatus
+	Rules     []Rule
+}
+
+// Rule of a route, and where it sends what matches.
+type Rule struct {
+	Name     string
+	Backends []gatewayv1.BackendRef
+}
+
+// Ref names the route for a person.
+func (r *Route) Ref() string { return Ref(r.Kind, r.Namespace, r.Name) }
+
+// Gateway returns the Gateway that a parentRef of the route names; false where
+// it names something else.
+func (r *Route) Gateway(p gatewayv1.ParentReference) (namespace, name string, ok bool) {
+	if p.Kind != nil && *p.Kind != "Gateway" || p.Group != nil && *p.Group != gatewayv1.GroupName {
+		return "", "", false
+	}
+	namespace = r.Namespace
+	if p.Namespace != nil {
+		namespace = string(*p.Namespace)
+	}
+	return namespace, string(p.Name), true
+}
+
+// Status returns the conditions that our gateway wrote for a parentRef, and
+// whether it wrote any.
+func (r *Route) Status(p gatewayv1.ParentReference) ([]metav1.Condition, bool) {
+	for _, s := range r.Statuses {
+		namespace, name, _ := r.Gateway(s.ParentRef)
+		wantNamespace, wantName, _ := r.Gateway(p)
+		if s.ControllerName == names.GatewayController && namespace == wantNamespace && name == wantName &&
+			equal(s.ParentRef.SectionName, p.SectionName) && equal(s.ParentRef.Port, p.Port) {
+			return s.Conditions, true
+		}
+	}
+	return nil, false
+}
+
+func equal[T comparable](a, b *T) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return *a == *b
+}
+
+// Service returns the Service that a backendRef of the route names; false where
+// it names something else.
+func (r *Route) Service(b gatewayv1.BackendRef) (namespace, name string, ok bool) {
+	if b.Kind != nil && *b.Kind != "Service" || b.Group != nil && *b.Group != "" {
+		return "", "", false
+	}
+	namespace = r.Namespace
+	if b.Namespace != nil {
+		namespace = string(*b.Namespace)
+	}
+	return namespace, string(b.Name), true
+}
+
+// Routes are the routes of all kinds, by kind, namespace and name.
+func (o *Objects) Routes() []Route {
+	var all []Route
+	for i := range o.HTTPRoutes.Items {
+		r := &o.HTTPRoutes.Items[i]
+		all = append(all, Route{"HTTPRoute", r.Namespace, r.Name, r.Spec.Hostnames, r.Spec.ParentRefs, r.Status.Parents,
+			rules(r.Spec.Rules, func(rule *gatewayv1.HTTPRouteRule) Rule {
+				return Rule{section(rule.Name), refs(rule.BackendRefs, func(b gatewayv1.HTTPBackendRef) gatewayv1.BackendRef { return b.BackendRef })}
+			})})
+	}
+	for i := range o.GRPCRoutes.Items {
+		r := &o.GRPCRoutes.Items[i]
+		all = append(all, Route{"GRPCRoute", r.Namespace, r.Name, r.Spec.Hostnames, r.Spec.ParentRefs, r.Status.Parents,
+			rules(r.Spec.Rules, func(rule *gatewayv1.GRPCRouteRule) Rule {
+				return Rule{section(rule.Name), refs(rule.BackendRefs, func(b gatewayv1.GRPCBackendRef) gatewayv1.BackendRef { return b.BackendRef })}
+			})})
+	}
+	for i := range o.TLSRoutes.Items {
+		r := &o.TLSRoutes.Items[i]
+		all = append(all, Route{"TLSRoute", r.Namespace, r.Name, r.Spec.Hostnames, r.Spec.ParentRefs, r.Status.Parents,
+			rules(r.Spec.Rules, func(rule *gatewayv1.TLSRouteRule) Rule { return Rule{section(rule.Name), rule.BackendRefs} })})
+	}
+	for i := range o.TCPRoutes.Items {
+		r := &o.TCPRoutes.Items[i]
+		all = append(all, Route{"TCPRoute", r.Namespace, r.Name, nil, r.Spec.ParentRefs, r.Status.Parents,
+			rules(r.Spec.Rules, func(rule *gatewayv1.TCPRouteRule) Rule { return Rule{section(rule.Name), rule.BackendRefs} })})
+	}
+	for i := range o.UDPRoutes.Items {
+		r := &o.UDPRoutes.Items[i]
+		all = append(all, Route{"UDPRoute", r.Namespace, r.Name, nil, r.Spec.ParentRefs, r.Status.Parents,
+			rules(r.Spec.Rules, func(rule *gatewayv1.UDPRouteRule) Rule { return Rule{section(rule.Name), rule.BackendRefs} })})
+	}
+	slices.SortFunc(all, func(a, b Route) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
+	return all
+}
+
+func rules[T any](in []T, rule func(*T) Rule) []Rule {
+	var out []Rule
+	for i := range in {
+		out = append(out, rule(&in[i]))
+	}
+	return out
+}
+
+func refs[T any](in []T, ref func(T) gatewayv1.BackendRef) []gatewayv1.BackendRef {
+	var out []gatewayv1.BackendRef
+	for _, b := range in {
+		out = append(out, ref(b))
+	}
+	return out
+}
+
+func section(name *gatewayv1.SectionName) string {
+	if name == nil {
+		return ""
+	}
+	return string(*name)
+}
