@@ -283,6 +283,25 @@ func TestAnnounces(t *testing.T) {
 	}
 }
 
+// What stays is announced again from time to time, for those that forgot.
+func TestRefreshes(t *testing.T) {
+	h := client(t, "ref0")
+	w := tap(t, h)
+	f := newFixture(t)
+	f.awaitsInterface("ref0")
+	f.mu.Lock()
+	f.Refresh = resolution
+	f.mu.Unlock()
+	f.Answer(answer("ref0"), nil)
+	for _, ip := range []netip.Addr{vip4, vip6} {
+		for range announceTimes + 1 {
+			for range layer2.Announce(ip, w.mac) { // so many frames each time
+				w.next(ip)
+			}
+		}
+	}
+}
+
 // A request is answered once, by the bridge, though its member hears it too.
 func TestBridgeMemberKeepsSilent(t *testing.T) {
 	h := sandbox.NewHost(t)
