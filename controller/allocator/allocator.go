@@ -176,6 +176,9 @@ func (a *Allocator) PoolChanges() []PoolState {
 	return changed
 }
 
+// PoolsTouched says whether PoolChanges may have something to tell.
+func (a *Allocator) PoolsTouched() bool { return len(a.touched) > 0 }
+
 // settle looks at everybody who is due, the oldest first, until nobody is.
 func (a *Allocator) settle() {
 	for {

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/porchlight-lb/porchlight/api/v1beta1"
 	corev1 "k8s.io/api/core/v1"
@@ -46,6 +47,8 @@ type apiServer struct {
 	away    bool
 	tries   map[string]int // patches of a Service's status
 	events  []string
+	// pools is when the status of each pool was written.
+	pools map[string][]time.Time
 }
 
 type change struct {
@@ -60,7 +63,7 @@ var kinds = map[string]schema.GroupVersionKind{
 }
 
 func newAPIServer(t *testing.T) *apiServer {
-	a := &apiServer{t: t, changed: make(chan struct{}), tries: map[string]int{}, objects: map[string]map[string]metav1.Object{
+	a := &apiServer{t: t, changed: make(chan struct{}), tries: map[string]int{}, pools: map[string][]time.Time{}, objects: map[string]map[string]metav1.Object{
 		"services": {}, "namespaces": {}, "ipaddresspools": {},
 	}}
 	a.put("namespaces", &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "x"}})
@@ -188,6 +191,7 @@ func (a *apiServer) patch(r *http.Request, resource, name string) (*http.Respons
 	svc, ok := a.objects[resource][name].(*corev1.Service)
 	if !ok {
 		if pool := a.objects[resource][name]; pool != nil {
+			a.pools[name] = append(a.pools[name], time.Now())
 			return answer(r, pool)
 		}
 		return answer(r, apierrors.NewNotFound(gr, name).ErrStatus)

@@ -24,7 +24,8 @@ import (
 
 const (
 	fieldManager = "porchlight-controller"
-	// poolPause is the shortest time between two writes of one pool's status.
+	// poolPause is the shortest time between two writes of one pool's status, and
+	// how long it is until one that failed is tried again.
 	poolPause = time.Second
 	// requestTimeout ends a write that an API server does not answer.
 	requestTimeout = 10 * time.Second
@@ -92,9 +93,13 @@ func (t *Term) own(ctx context.Context, o *owner, inbox <-chan func()) {
 	var parts sync.WaitGroup
 	defer parts.Wait()
 	parts.Go(func() { t.writePools(ctx, states) })
-	tick := time.NewTicker(poolPause)
-	defer tick.Stop()
-	began := false
+	// What becomes of pools is reported at once, unless something was within the
+	// last poolPause.
+	var reported time.Time
+	due := time.NewTimer(0)
+	due.Stop()
+	defer due.Stop()
+	scheduled, began := false, false
 	for {
 		select {
 		case <-ctx.Done():
@@ -104,9 +109,13 @@ func (t *Term) own(ctx context.Context, o *owner, inbox <-chan func()) {
 			if !began && o.ready() {
 				began = true
 				t.Log.Info("adopted", "services", len(o.accounts), "pools", len(o.pools), "took", time.Since(start).String())
-				t.reportPools(o, states)
 			}
-		case <-tick.C:
+			if !scheduled && began && o.core.PoolsTouched() {
+				scheduled = true
+				due.Reset(max(0, poolPause-time.Since(reported)))
+			}
+		case <-due.C:
+			scheduled, reported = false, time.Now()
 			t.reportPools(o, states)
 		}
 	}
@@ -121,9 +130,6 @@ type poolWrite struct {
 // reportPools hands the states that changed to the one who writes them. What
 // that one did not get to yet is replaced by what is newer.
 func (t *Term) reportPools(o *owner, states chan map[string]poolWrite) {
-	if !o.ready() {
-		return
-	}
 	var todo map[string]poolWrite
 	select {
 	case todo = <-states:

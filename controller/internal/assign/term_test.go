@@ -167,6 +167,32 @@ func TestOneWrite(t *testing.T) {
 	})
 }
 
+// The status of a pool is written as soon as it is there, and at most once a
+// second while its counters change.
+func TestPoolStatusAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAPIServer(t)
+		defer a.lead()()
+		time.Sleep(10*time.Second + 300*time.Millisecond)
+		began := time.Now()
+		a.put("ipaddresspools", somePool("10.0.0.0/16"))
+		synctest.Wait()
+		for i := range 49 {
+			time.Sleep(100 * time.Millisecond)
+			a.create(i, i+1)
+		}
+		time.Sleep(time.Minute)
+		var after []time.Duration
+		for _, at := range a.pools["p"] {
+			after = append(after, at.Sub(began))
+		}
+		want := []time.Duration{0, 1 * time.Second, 2 * time.Second, 3 * time.Second, 4 * time.Second, 5 * time.Second}
+		if !slices.Equal(after, want) {
+			t.Errorf("written after %v, want %v", after, want)
+		}
+	})
+}
+
 // check compares a gauge's series, as "LABELS VALUE".
 func check(t *testing.T, name string, want []string) {
 	t.Helper()
