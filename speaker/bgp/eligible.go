@@ -180,6 +180,7 @@ func (p *Planner) resolvePeers() {
 		states[name] = state
 	}
 	p.states = states
+	p.judged = true
 	for name := range p.paths {
 		if state, ok := states[name]; !ok || state.Refused.Reason != "" {
 			delete(p.paths, name)
@@ -215,6 +216,7 @@ func (p *Planner) resolve(name string) {
 			adv.refused = refusal(reason.CommunityNotFound, "no Community gives %q, and it is not one by itself", word)
 		}
 	}
+	p.judged = true
 	p.replace(name)
 }
 

@@ -32,6 +32,7 @@ type Planner struct {
 	dirty    map[netip.Prefix]bool
 	changed  map[change]bool
 	touched  map[netip.Addr]bool
+	judged   bool // States and Advertisements may differ
 }
 
 type session struct{ node, peer string }
@@ -124,6 +125,7 @@ func (p *Planner) Step(ev Event) {
 	case DeleteAdvertisement:
 		delete(p.advertisements, ev.Name)
 		p.replace(ev.Name)
+		p.judged = true
 	case SetCommunities:
 		p.communities[ev.Name] = ev.Aliases
 		p.resolveAll()
@@ -186,6 +188,14 @@ func (p *Planner) Touched() []netip.Addr {
 	out := slices.SortedFunc(maps.Keys(p.touched), netip.Addr.Compare)
 	clear(p.touched)
 	return out
+}
+
+// Judged reports whether States or Advertisements may differ since the last
+// call, other than by LocalPrefConflict, which comes with an address of Touched.
+func (p *Planner) Judged() bool {
+	judged := p.judged
+	p.judged = false
+	return judged
 }
 
 // States returns the peers that select this node, by name.

@@ -293,3 +293,36 @@ protocol bgp nodes6 { local fd00:a::2 as 64513; neighbor range fd00:a::/64 as 64
 		return strings.Contains(r.try("birdc", "show", "route", "for", "192.0.2.1/32"), "Network not found")
 	})
 }
+
+// A router that was told off refuses connections for a minute; what it was told
+// is said all the same.
+func TestReasonIsKept(t *testing.T) {
+	bird(t, "protocol bgp node { local 10.0.0.2 as 64513; neighbor 10.0.0.11 as 64600; direct; ipv4 { import all; export none; }; }\n")
+	n := newNode(t, peer("bird", "10.0.0.2", 64999, nil))
+	await(t, "both are said", func() bool {
+		return strings.Contains(n.state("bird").Err, "the connection ended") && strings.Contains(n.state("bird").Err, "before that: the peer's AS is 64513, not 64999")
+	})
+}
+
+// Of an advertisement that cannot be used it is said also where there is nothing
+// to announce.
+func TestJudged(t *testing.T) {
+	judged := make(chan struct{}, 10)
+	n := newNode(t, func(p *Peering) {
+		p.Touched = func([]netip.Addr) { judged <- struct{}{} }
+	})
+	n.Do(func(*bgp.Planner) {})
+	for len(judged) > 0 {
+		<-judged
+	}
+	n.Post(advertisement("all", func(a *bgp.Advertisement) { a.Communities = []string{"nowhere"} }))
+	select {
+	case <-judged:
+	case <-time.After(30 * time.Second):
+		t.Error("nobody is told of it")
+	}
+	n.Do(func(*bgp.Planner) {})
+	if len(judged) > 0 {
+		t.Error("told again, though nothing changed")
+	}
+}

@@ -56,7 +56,7 @@ func (l *live) run(ctx context.Context) error {
 		}
 		l.report()
 		if l.session.State() == session.Closed {
-			return l.session.Err()
+			return &reasonedError{l.session.Err()}
 		}
 		timer.Reset(min(l.session.Deadline()-l.now(), time.Hour))
 		select {
@@ -94,7 +94,7 @@ func (l *live) run(ctx context.Context) error {
 // ended prefers what the session knows over what the connection says.
 func (l *live) ended(err error) error {
 	if known := l.session.Err(); known != nil {
-		return known
+		return &reasonedError{known}
 	}
 	return fmt.Errorf("writing to the peer: %w", err)
 }

@@ -187,10 +187,18 @@ func (n *neighbor) run(ctx context.Context) {
 	defer n.unwatch()
 	finder := newFinder(n)
 	defer finder.close()
+	var said error // why the last session ended, of those that ended with a reason
 	for failures := 0; ctx.Err() == nil; failures++ {
 		established, err := n.attempt(ctx, finder)
 		if established {
-			failures = 0
+			failures, said = 0, nil
+		}
+		if reasoned := (*reasonedError)(nil); errors.As(err, &reasoned) {
+			said = err
+		} else if said != nil {
+			// A router that was told off, or did so, may refuse connections for
+			// a while.
+			err = fmt.Errorf("%w; before that: %w", err, said)
 		}
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
@@ -219,6 +227,11 @@ func (n *neighbor) run(ctx context.Context) {
 	}
 	n.set(func(s *State) { s.State = v1beta1.SessionIdle })
 }
+
+// reasonedError is why a session ended, as one of its ends told the other.
+type reasonedError struct{ error }
+
+func (e *reasonedError) Unwrap() error { return e.error }
 
 // refusedError is a refusal that may pass by itself.
 type refusedError bgp.Refusal

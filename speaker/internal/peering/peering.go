@@ -28,8 +28,8 @@ type Peering struct {
 	// Changed hears of a session that changed, and of one that ended for good
 	// (removed). It must not block.
 	Changed func(s State, removed bool)
-	// Touched hears of addresses whose verdict may have changed. It must not
-	// block.
+	// Touched hears of addresses whose verdict may have changed, and without
+	// any where it may be another of an object. It must not block.
 	Touched func([]netip.Addr)
 	// BFD watches peers; nil: none does.
 	BFD BFD
@@ -131,7 +131,7 @@ func (p *Peering) work(ctx context.Context) {
 
 // perform does what the plan says.
 func (p *Peering) perform(ctx context.Context) {
-	if touched := p.plan.Touched(); len(touched) > 0 {
+	if touched, judged := p.plan.Touched(), p.plan.Judged(); judged || len(touched) > 0 {
 		p.Touched(touched)
 	}
 	changes := p.plan.Changes()
