@@ -53,6 +53,12 @@ var nouns = []string{
 
 var rules = []rule{
 	{
+		why:    "what runs stories is for tests",
+		from:   []string{module + "api", module + "controller", module + "speaker", module + "gateway", module + "cli"},
+		ban:    []string{module + "internal/script"},
+		direct: true,
+	},
+	{
 		why:    "a core takes values in and gives values out, so that it runs the same in a test, in a simulation and in the command line: no client, no socket, no metric, no log",
 		from:   cores,
 		ban:    []string{"k8s.io/client-go", "sigs.k8s.io/controller-runtime", "github.com/prometheus", "log", "log/slog", "github.com/go-logr", "github.com/vishvananda/netlink", "github.com/hashicorp/memberlist", "os", "os/exec", "net/http", module + "internal/program"},

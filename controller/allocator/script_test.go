@@ -2,23 +2,19 @@ package allocator
 
 import (
 	"bytes"
-	"flag"
 	"fmt"
 	"maps"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/porchlight-lb/porchlight/internal/script"
 )
 
-var rewrite = flag.Bool("rewrite", false, "write what the scripts print into testdata")
-
-// TestScripts runs testdata/script/*.txt. A script is commands, each followed
-// by ---- and what it prints, up to an empty line. Comments start with #.
+// TestScripts runs the stories of testdata/script. Their commands are
 //
 //	pool NAME BLOCK... [exclude=BLOCK,...] [created=N] [priority=N] [namespaces=A,B]
 //	    [namespace-selector=K=V] [service-selector=K=V] [manual] [avoid-buggy] [drain]
@@ -31,52 +27,14 @@ var rewrite = flag.Bool("rewrite", false, "write what the scripts print into tes
 //	restart: a new allocator, with the same wishes and what was decided as recorded
 //	pools: the state of every pool
 func TestScripts(t *testing.T) {
-	files, err := filepath.Glob("testdata/script/*.txt")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no scripts: %v", err)
-	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
-			want, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got := runScript(t, string(want))
-			if *rewrite {
-				if err := os.WriteFile(file, got, 0o644); err != nil {
-					t.Fatal(err)
-				}
-			} else if !bytes.Equal(got, want) {
-				t.Errorf("prints something else (-rewrite to accept):\n%s", got)
-			}
-		})
-	}
+	script.Run(t, "testdata/script/*.txt", func(t *testing.T, out *bytes.Buffer) func([]string) {
+		s := newStory(t)
+		return func(command []string) { s.run(command, out) }
+	})
 }
 
-func runScript(t *testing.T, text string) []byte {
-	var out bytes.Buffer
-	sc := newScript(t)
-	lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
-	for i := 0; i < len(lines); i++ {
-		if lines[i] == "" || strings.HasPrefix(lines[i], "#") {
-			fmt.Fprintln(&out, lines[i])
-			continue
-		}
-		var command []string
-		for ; i < len(lines) && lines[i] != "----"; i++ {
-			command = append(command, lines[i])
-			fmt.Fprintln(&out, lines[i])
-		}
-		for ; i+1 < len(lines) && lines[i+1] != ""; i++ { // what it printed before
-		}
-		fmt.Fprintln(&out, "----")
-		sc.run(command, &out)
-	}
-	return out.Bytes()
-}
-
-// script is an allocator and what a restart needs.
-type script struct {
+// story is an allocator and what a restart needs.
+type story struct {
 	t          *testing.T
 	a          *Allocator
 	pools      map[string]Pool
@@ -85,14 +43,14 @@ type script struct {
 	decided    map[Key]Decision
 }
 
-func newScript(t *testing.T) *script {
-	return &script{
+func newStory(t *testing.T) *story {
+	return &story{
 		t: t, a: New(), pools: map[string]Pool{}, services: map[Key]Service{},
 		namespaces: map[string]map[string]string{}, decided: map[Key]Decision{},
 	}
 }
 
-func (sc *script) run(lines []string, out *bytes.Buffer) {
+func (sc *story) run(lines []string, out *bytes.Buffer) {
 	words := strings.Fields(lines[0])
 	args := words[1:]
 	switch words[0] {
@@ -153,7 +111,7 @@ func (sc *script) run(lines []string, out *bytes.Buffer) {
 	}
 }
 
-func (sc *script) restart() {
+func (sc *story) restart() {
 	sc.a = New()
 	for _, name := range slices.Sorted(maps.Keys(sc.pools)) {
 		sc.a.SetPool(sc.pools[name])
@@ -191,7 +149,7 @@ func formatPool(s PoolState) string {
 	return text
 }
 
-func (sc *script) pool(args []string) Pool {
+func (sc *story) pool(args []string) Pool {
 	p := Pool{Name: args[0], AutoAssign: true, Created: time.Unix(0, 0)}
 	for _, arg := range args[1:] {
 		name, value, _ := strings.Cut(arg, "=")
@@ -230,7 +188,7 @@ func parseSelector(text string) Selector {
 	return Selector{{Key: k, Operator: In, Values: []string{v}}}
 }
 
-func (sc *script) service(args []string) Service {
+func (sc *story) service(args []string) Service {
 	s := Service{Key: parseKey(args[0]), Families: []Family{IPv4}, Created: time.Unix(0, 0)}
 	for _, arg := range args[1:] {
 		name, value, _ := strings.Cut(arg, "=")
@@ -279,7 +237,7 @@ func (sc *script) service(args []string) Service {
 	return s
 }
 
-func (sc *script) time(text string) time.Time {
+func (sc *story) time(text string) time.Time {
 	n, err := strconv.Atoi(text)
 	if err != nil {
 		sc.t.Fatal(err)

@@ -2,20 +2,16 @@ package bfd
 
 import (
 	"bytes"
-	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/porchlight-lb/porchlight/internal/script"
 )
 
-var rewrite = flag.Bool("rewrite", false, "write what the scripts in testdata give into them")
-
 // TestScripts runs the stories in testdata: two sides, a and b, on a link
-// without loss and with a delay of 1 ms. A script is commands, each followed by
-// "----", what it gives, and an empty line:
+// without loss and with a delay of 1 ms. The commands are
 //
 //	sides [KEY=VALUE…]        begins, both with the same configuration: tx, rx,
 //	                          echo-interval DURATION, mult N, echo, passive BOOL
@@ -29,58 +25,24 @@ var rewrite = flag.Bool("rewrite", false, "write what the scripts in testdata gi
 //	loop BOOL                 whether echo packets are forwarded back
 //	status
 func TestScripts(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txt")
-	if err != nil || len(files) == 0 {
-		t.Fatal("no scripts", err)
-	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
-			old, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got := runScript(t, string(old))
-			if *rewrite {
-				if err := os.WriteFile(file, got, 0o644); err != nil {
-					t.Fatal(err)
-				}
-			} else if !bytes.Equal(old, got) {
-				t.Errorf("%s gives\n%s\nsee what differs with: go test ./speaker/bfd -run TestScripts -rewrite; git diff", file, got)
+	script.Run(t, "testdata/*.txt", func(t *testing.T, out *bytes.Buffer) func([]string) {
+		s := &story{out: out}
+		t.Cleanup(func() {
+			if s.p.failure != "" {
+				t.Error(s.p.failure)
 			}
 		})
-	}
-}
-
-func runScript(t *testing.T, script string) []byte {
-	var out bytes.Buffer
-	s := &story{}
-	for block := range strings.SplitSeq(strings.TrimSpace(script), "\n\n") {
-		command, _, _ := strings.Cut(block, "\n----")
-		lines := strings.Split(strings.TrimSpace(command), "\n")
-		if out.Len() > 0 {
-			out.WriteByte('\n')
+		return func(command []string) {
+			if err := s.do(strings.Fields(command[0])); err != nil {
+				t.Fatalf("%s: %v", command[0], err)
+			}
 		}
-		fmt.Fprintln(&out, strings.Join(lines, "\n"))
-		last := lines[len(lines)-1]
-		if strings.HasPrefix(last, "#") {
-			continue
-		}
-		fmt.Fprintln(&out, "----")
-		s.out.Reset()
-		if err := s.do(strings.Fields(last)); err != nil {
-			t.Fatalf("%s: %v", last, err)
-		}
-		out.Write(s.out.Bytes())
-	}
-	if s.p.failure != "" {
-		t.Error(s.p.failure)
-	}
-	return out.Bytes()
+	})
 }
 
 type story struct {
 	p   *pair
-	out bytes.Buffer
+	out *bytes.Buffer
 }
 
 func (s *story) do(words []string) error {
@@ -93,7 +55,7 @@ func (s *story) do(words []string) error {
 		s.p = newPair(1, cfg, cfg)
 		s.p.delay, s.p.fixedDelay, s.p.mayFlap = time.Millisecond, true, true
 		s.p.trace = func(format string, args ...any) {
-			fmt.Fprintf(&s.out, "%8.3f "+format+"\n", append([]any{s.p.now.Seconds()}, args...)...)
+			fmt.Fprintf(s.out, "%8.3f "+format+"\n", append([]any{s.p.now.Seconds()}, args...)...)
 		}
 		return nil
 	}
@@ -140,7 +102,7 @@ func (s *story) do(words []string) error {
 	case "status":
 		for _, side := range s.p.sides {
 			for _, st := range side.table.Statuses() {
-				fmt.Fprintf(&s.out, "%s %s %s, sends every %s, detects after %s, by echo after %s, %d flaps\n",
+				fmt.Fprintf(s.out, "%s %s %s, sends every %s, detects after %s, by echo after %s, %d flaps\n",
 					side.name, st.State, st.Diag, st.Transmit, st.Detection, st.EchoDetection, st.Flaps)
 			}
 		}

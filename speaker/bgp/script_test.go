@@ -2,23 +2,18 @@ package bgp
 
 import (
 	"bytes"
-	"flag"
 	"fmt"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/porchlight-lb/porchlight/internal/reason"
+	"github.com/porchlight-lb/porchlight/internal/script"
 )
 
-var rewrite = flag.Bool("rewrite", false, "write what the scripts print into testdata")
-
-// TestScripts runs testdata/script/*.txt: the plan of node n1. A script is
-// commands, each followed by ---- and what it prints, up to an empty line.
-// Comments start with #.
+// TestScripts runs the stories of testdata/script: the plan of node n1. Their
+// commands are
 //
 //	node NAME [REASON] | delete-node NAME | proxy up|down
 //	peer NAME ADDRESS [nodes=A,B] [secret=S] [profile=P] [dual] [interface=I] [vrf=V] [port=N] [gateway] [refused=REASON]
@@ -35,75 +30,42 @@ var rewrite = flag.Bool("rewrite", false, "write what the scripts print into tes
 //
 // Commands print the paths that change, and the peers whose state changes.
 func TestScripts(t *testing.T) {
-	files, err := filepath.Glob("testdata/script/*.txt")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no scripts: %v", err)
-	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
-			want, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got := runScript(t, string(want))
-			if *rewrite {
-				if err := os.WriteFile(file, got, 0o644); err != nil {
-					t.Fatal(err)
+	script.Run(t, "testdata/script/*.txt", func(t *testing.T, out *bytes.Buffer) func([]string) {
+		p, said := New("n1"), map[string]string{}
+		return func(command []string) {
+			words := strings.Fields(command[0])
+			n := out.Len()
+			switch words[0] {
+			case "explain":
+				explain(p, netip.MustParseAddr(words[1]), out)
+			case "advertisements":
+				for _, a := range p.Advertisements() {
+					fmt.Fprintf(out, "%s: %s\n", a.Name, format(a.Refused))
 				}
-			} else if !bytes.Equal(got, want) {
-				t.Errorf("prints something else (-rewrite to accept):\n%s", got)
-			}
-		})
-	}
-}
-
-func runScript(t *testing.T, text string) []byte {
-	var out bytes.Buffer
-	p := New("n1")
-	said := map[string]string{}
-	lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
-	for i := 0; i < len(lines); i++ {
-		if lines[i] == "" || strings.HasPrefix(lines[i], "#") {
-			fmt.Fprintln(&out, lines[i])
-			continue
-		}
-		fmt.Fprintln(&out, lines[i])
-		words := strings.Fields(lines[i])
-		for i++; i+1 < len(lines) && lines[i+1] != ""; i++ { // what it printed before
-		}
-		fmt.Fprintln(&out, "----")
-		n := out.Len()
-		switch words[0] {
-		case "explain":
-			explain(p, netip.MustParseAddr(words[1]), &out)
-		case "advertisements":
-			for _, a := range p.Advertisements() {
-				fmt.Fprintf(&out, "%s: %s\n", a.Name, format(a.Refused))
-			}
-		default:
-			p.Step(parse(t, words[0], words[1:]))
-			states := map[string]string{}
-			for _, s := range p.States() {
-				states[s.Name] = format(s.Refused)
-				if said[s.Name] != states[s.Name] {
-					fmt.Fprintf(&out, "peer %s: %s\n", s.Name, states[s.Name])
+			default:
+				p.Step(parse(t, words[0], words[1:]))
+				states := map[string]string{}
+				for _, s := range p.States() {
+					states[s.Name] = format(s.Refused)
+					if said[s.Name] != states[s.Name] {
+						fmt.Fprintf(out, "peer %s: %s\n", s.Name, states[s.Name])
+					}
 				}
-			}
-			said = states
-			for _, c := range p.Changes() {
-				if c.Attributes == nil {
-					fmt.Fprintf(&out, "%s: withdraw %s\n", c.Peer, c.Prefix)
-				} else {
-					fmt.Fprintf(&out, "%s: %s %s\n", c.Peer, c.Prefix, c.Attributes)
+				said = states
+				for _, c := range p.Changes() {
+					if c.Attributes == nil {
+						fmt.Fprintf(out, "%s: withdraw %s\n", c.Peer, c.Prefix)
+					} else {
+						fmt.Fprintf(out, "%s: %s %s\n", c.Peer, c.Prefix, c.Attributes)
+					}
 				}
+				p.Touched()
 			}
-			p.Touched()
+			if out.Len() == n {
+				fmt.Fprintln(out, "nothing changes")
+			}
 		}
-		if out.Len() == n {
-			fmt.Fprintln(&out, "nothing changes")
-		}
-	}
-	return out.Bytes()
+	})
 }
 
 func format(r Refusal) string {

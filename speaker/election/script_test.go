@@ -2,23 +2,18 @@ package election
 
 import (
 	"bytes"
-	"flag"
 	"fmt"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/porchlight-lb/porchlight/internal/reason"
+	"github.com/porchlight-lb/porchlight/internal/script"
 )
 
-var rewrite = flag.Bool("rewrite", false, "write what the scripts in testdata give into them")
-
-// TestScripts runs the stories in testdata. A script is commands, each followed
-// by "----", what it gives, and an empty line:
+// TestScripts runs the stories in testdata. Their commands are
 //
 //	nodes N                 so many nodes, n1 …, without loss and with equal clocks
 //	addresses IP…           announced from every node
@@ -30,58 +25,25 @@ var rewrite = flag.Bool("rewrite", false, "write what the scripts in testdata gi
 //	exclude, include NODE
 //	owners                  who answers, and what the lowest live node explains
 func TestScripts(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txt")
-	if err != nil || len(files) == 0 {
-		t.Fatal("no scripts", err)
-	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
-			old, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got := runScript(t, string(old))
-			if *rewrite {
-				if err := os.WriteFile(file, got, 0o644); err != nil {
-					t.Fatal(err)
-				}
-			} else if !bytes.Equal(old, got) {
-				t.Errorf("%s gives\n%s\nsee what differs with: go test ./speaker/election -run TestScripts -rewrite; git diff", file, got)
+	script.Run(t, "testdata/*.txt", func(t *testing.T, out *bytes.Buffer) func([]string) {
+		s := &story{out: out}
+		t.Cleanup(func() {
+			if s.c.failure != "" {
+				t.Error(s.c.failure)
 			}
 		})
-	}
-}
-
-func runScript(t *testing.T, script string) []byte {
-	var out bytes.Buffer
-	var s story
-	for block := range strings.SplitSeq(strings.TrimSpace(script), "\n\n") {
-		command, _, _ := strings.Cut(block, "\n----")
-		lines := strings.Split(strings.TrimSpace(command), "\n")
-		if out.Len() > 0 {
-			out.WriteByte('\n')
+		return func(command []string) {
+			words := strings.Fields(command[0])
+			if !s.do(words[0], words[1:]) {
+				t.Fatalf("no such command: %s", command[0])
+			}
 		}
-		fmt.Fprintln(&out, strings.Join(lines, "\n"))
-		if strings.HasPrefix(lines[len(lines)-1], "#") {
-			continue
-		}
-		fmt.Fprintln(&out, "----")
-		fields := strings.Fields(lines[len(lines)-1])
-		s.out.Reset()
-		if !s.do(fields[0], fields[1:]) {
-			t.Fatalf("no such command: %s", lines[len(lines)-1])
-		}
-		out.Write(s.out.Bytes())
-	}
-	if s.c.failure != "" {
-		t.Error(s.c.failure)
-	}
-	return out.Bytes()
+	})
 }
 
 type story struct {
 	c   *cluster
-	out bytes.Buffer
+	out *bytes.Buffer
 }
 
 func (s *story) do(command string, args []string) bool {
@@ -96,8 +58,8 @@ func (s *story) do(command string, args []string) bool {
 		s.c = newCluster(1, n)
 		s.c.delay = 0
 		s.c.trace = func(format string, args ...any) {
-			fmt.Fprintf(&s.out, "%7.1fs ", s.c.now.Seconds())
-			fmt.Fprintf(&s.out, format+"\n", args...)
+			fmt.Fprintf(s.out, "%7.1fs ", s.c.now.Seconds())
+			fmt.Fprintf(s.out, format+"\n", args...)
 		}
 	case "addresses":
 		every := s.c.everyNode()
@@ -157,10 +119,10 @@ func (s *story) owners() {
 	i := slices.IndexFunc(s.c.nodes, func(h *host) bool { return h.up && !h.frozen })
 	for _, ip := range s.c.sorted() {
 		v, _ := s.c.nodes[i].e.Explain(ip)
-		fmt.Fprintf(&s.out, "%s %s: %s, %s writes;", ip, names(s.c.owners(ip)), v.Reason, v.Writer)
+		fmt.Fprintf(s.out, "%s %s: %s, %s writes;", ip, names(s.c.owners(ip)), v.Reason, v.Writer)
 		for _, n := range v.Nodes {
-			fmt.Fprintf(&s.out, " %s %s", n.Node, n.Reason)
+			fmt.Fprintf(s.out, " %s %s", n.Node, n.Reason)
 		}
-		fmt.Fprintln(&s.out)
+		fmt.Fprintln(s.out)
 	}
 }
