@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/porchlight-lb/porchlight/cli/internal/check"
+	"github.com/porchlight-lb/porchlight/cli/internal/explain"
 	"github.com/porchlight-lb/porchlight/cli/internal/inventory"
 	"github.com/porchlight-lb/porchlight/cli/internal/manifest"
 )
@@ -43,6 +44,17 @@ func reports(t *testing.T, o *inventory.Objects) string {
 	var b bytes.Buffer
 	if err := check.Run(o).WriteText(&b, false, true); err != nil {
 		t.Fatal(err)
+	}
+	for _, kind := range explain.Kinds {
+		for _, name := range kind.Objects(o) {
+			r, err := kind.Explain(o, name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := r.WriteText(&b, false); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 	return b.String()
 }

@@ -40,6 +40,7 @@ var cores = []string{
 	module + "cli/internal/advice",
 	module + "cli/internal/check",
 	module + "cli/internal/status",
+	module + "cli/internal/explain",
 	module + "cli/internal/migrate",
 }
 

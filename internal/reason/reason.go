@@ -114,4 +114,6 @@ const (
 	NotReadable Reason = "NotReadable"
 	// NotFound: an object that another one names is not there.
 	NotFound Reason = "NotFound"
+	// NotOurs: the object is not one that this installation serves.
+	NotOurs Reason = "NotOurs"
 )

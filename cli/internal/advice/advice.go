@@ -39,7 +39,7 @@ var ours = map[reason.Reason]string{
 	reason.Exhausted:        "Add addresses to the pool before the next Service asks for one.",
 
 	reason.NoAdvertisement:  "Create an L2Advertisement or a BGPAdvertisement that selects the pool and the Service.",
-	reason.NoEligibleNode:   "Look at what each node says below: at least one must be ready, have a running speaker and be selected by the advertisement.",
+	reason.NoEligibleNode:   "Make one node fit: ready, with a speaker that runs, and selected by the advertisement; porchlight explain svc says what each lacks.",
 	reason.AllNodesExcluded: "Remove the label node.kubernetes.io/exclude-from-external-load-balancers from a node, or run the speakers with --ignore-exclude-lb.",
 	reason.NoLocalEndpoint:  "Run a ready pod of the Service on a node that may announce, or set externalTrafficPolicy to Cluster.",
 	reason.NoSubnet:         "Use addresses of a subnet that a node's interface has, name the interfaces in the L2Advertisement, or announce the pool over BGP.",
@@ -76,6 +76,7 @@ var ours = map[reason.Reason]string{
 	reason.VersionSkew:     "Finish the upgrade, so that all programs are of one release.",
 	reason.NotReported:     "See whether the program that writes it runs, and what it logs: porchlight logs.",
 	reason.NotReadable:     "Ask for the right to list this kind; without it, this report says nothing about it.",
+	reason.NotOurs:         "Make it a Service of type LoadBalancer, or a Gateway, whose class is this installation's, or ask whoever serves its class.",
 	reason.NotFound:        "Create the object, or correct the name that refers to it.",
 }
 
