@@ -292,11 +292,15 @@ func (a *apiServer) term() *Term {
 
 // lead starts a term; the function ends it, and waits for that.
 func (a *apiServer) lead() context.CancelFunc {
+	return a.leadWhile(func() bool { return true })
+}
+
+func (a *apiServer) leadWhile(holds func() bool) context.CancelFunc {
 	ctx, cancel := context.WithCancel(a.t.Context())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		if err := a.term().Run(ctx); err != nil {
+		if err := a.term().Run(ctx, holds); err != nil {
 			a.t.Error(err)
 		}
 	}()

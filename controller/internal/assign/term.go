@@ -42,10 +42,17 @@ type Term struct {
 	Namespace string
 	Class     names.Class
 	Log       *slog.Logger
+
+	holds func() bool
 }
 
-// Run leads until ctx ends, and returns when all it started has ended.
-func (t *Term) Run(ctx context.Context) error {
+// errDoubt is why nothing is written at the moment.
+var errDoubt = errors.New("somebody else may lead")
+
+// Run leads until ctx ends, and returns when all it started has ended. It writes
+// nothing while holds says that somebody else may lead.
+func (t *Term) Run(ctx context.Context, holds func() bool) error {
+	t.holds = holds
 	leading.Set(1)
 	defer resetMetrics()
 	var parts sync.WaitGroup
@@ -175,6 +182,9 @@ func (t *Term) writePools(ctx context.Context, states chan map[string]poolWrite)
 }
 
 func (t *Term) writePool(ctx context.Context, p poolWrite) error {
+	if !t.holds() {
+		return errDoubt
+	}
 	patch, err := poolPatch(p.state, t.Namespace, p.conditions, p.generation, time.Now())
 	if err != nil {
 		return err
@@ -186,6 +196,9 @@ func (t *Term) writePool(ctx context.Context, p poolWrite) error {
 }
 
 func (t *Term) writeService(ctx context.Context, k allocator.Key, j job) (string, error) {
+	if !t.holds() {
+		return "", errDoubt
+	}
 	patch, err := j.wish.patch(j.seen, time.Now())
 	if err != nil {
 		return "", err
@@ -201,6 +214,9 @@ func (t *Term) writeService(ctx context.Context, k allocator.Key, j job) (string
 }
 
 func (t *Term) sendEvent(ctx context.Context, e *eventsv1.Event) error {
+	if !t.holds() {
+		return errDoubt
+	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	_, err := t.Kubernetes.EventsV1().Events(e.Namespace).Create(ctx, e, metav1.CreateOptions{FieldManager: fieldManager})

@@ -2,6 +2,7 @@ package assign
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -133,8 +134,11 @@ func (w *writer) next(ctx context.Context) bool {
 	case ctx.Err() != nil:
 	default:
 		result, level := "error", slog.LevelWarn
-		if apierrors.IsConflict(err) {
+		switch {
+		case apierrors.IsConflict(err):
 			result, level = "conflict", slog.LevelDebug
+		case errors.Is(err, errDoubt):
+			result, level = "doubt", slog.LevelDebug
 		}
 		writes.WithLabelValues(result).Inc()
 		w.log.Log(ctx, level, "writing the status of a Service", "service", k.String(), "attempt", w.queue.NumRequeues(k)+1, "error", err)

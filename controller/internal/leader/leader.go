@@ -43,6 +43,9 @@ const (
 	leaseDuration = time.Second
 	renewDeadline = 750 * time.Millisecond
 	retryPeriod   = 150 * time.Millisecond
+	// actLimit is how long after a renewal a leader may begin to write. It leaves
+	// a write time to arrive before anybody else may start.
+	actLimit = renewDeadline
 	// requestTimeout leaves time for a second request before the deadline.
 	requestTimeout = 500 * time.Millisecond
 	// repeatPause is how long the elector's log does not repeat a message.
@@ -56,14 +59,19 @@ type Election struct {
 	// Term works until its context ends, and returns once all that it started
 	// has ended. An error ends the term early: the Lease is given back, and
 	// the replica stands again.
-	Term func(ctx context.Context) error
+	//
+	// Between two renewals it cannot know whether it still holds the Lease; holds
+	// says so, and nothing may be written unless it does. A process that was
+	// frozen for longer than the Lease goes on where it was, and would act for
+	// as long as it takes to find out that another one leads.
+	Term func(ctx context.Context, holds func() bool) error
 	Log  *slog.Logger
 
 	ready chan struct{}
 }
 
 // New is an election that has not started.
-func New(config *rest.Config, namespace string, term func(context.Context) error, log *slog.Logger) *Election {
+func New(config *rest.Config, namespace string, term func(context.Context, func() bool) error, log *slog.Logger) *Election {
 	return &Election{Config: config, Namespace: namespace, Term: term, Log: log, ready: make(chan struct{})}
 }
 
@@ -102,25 +110,11 @@ func (e *Election) campaign(ctx context.Context, lock resourcelock.Interface) er
 	// The elector says several times a second that it cannot reach the API.
 	ctx = logr.NewContext(ctx, logr.FromSlogHandler(newSparse(e.Log.Handler(), repeatPause)))
 	for ctx.Err() == nil {
-		if err := e.stand(ctx, exact{lock}); err != nil {
+		if err := e.stand(ctx, lock); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// exact is a lock that shows every renewal. A standby takes the Lease once what
-// it reads has not changed for the duration, and client-go has it compare times
-// in whole seconds: a Lease of one second would be taken from a leader that
-// renews it all the time.
-type exact struct{ resourcelock.Interface }
-
-func (l exact) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []byte, error) {
-	record, _, err := l.Interface.Get(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	return record, fmt.Appendf(nil, "%s %d %d", record.HolderIdentity, record.LeaderTransitions, record.RenewTime.UnixNano()), nil
 }
 
 // stand waits for the Lease, works for one term, and gives the Lease back once
@@ -129,6 +123,7 @@ func (e *Election) stand(ctx context.Context, lock resourcelock.Interface) error
 	t := term{ended: make(chan struct{})}
 	holding, resign := context.WithCancel(context.WithoutCancel(ctx))
 	defer resign()
+	lease := &held{Interface: lock, lost: resign}
 	// While nobody works here, the end of ctx is the end of standing by;
 	// otherwise the work ends first.
 	stop := context.AfterFunc(ctx, func() {
@@ -138,7 +133,7 @@ func (e *Election) stand(ctx context.Context, lock resourcelock.Interface) error
 	})
 	defer stop()
 	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
-		Lock:            lock,
+		Lock:            lease,
 		Name:            Lease,
 		LeaseDuration:   leaseDuration,
 		RenewDeadline:   renewDeadline,
@@ -155,7 +150,7 @@ func (e *Election) stand(ctx context.Context, lock resourcelock.Interface) error
 				defer cancel()
 				defer context.AfterFunc(holding, cancel)()
 				e.Log.Info("leading")
-				if err := e.Term(ctx); err != nil && ctx.Err() == nil {
+				if err := e.Term(ctx, lease.holds); err != nil && ctx.Err() == nil {
 					e.Log.Error("term failed", "error", err)
 				}
 				e.Log.Info("no longer leading")

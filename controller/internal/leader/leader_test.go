@@ -14,6 +14,7 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 )
@@ -125,10 +126,10 @@ func (s *stage) lead(ctx context.Context, name string) error {
 }
 
 // replica starts one, and returns it and how to stop it.
-func (s *stage) replica(name string, term func(context.Context) error) (*candidate, context.CancelFunc) {
+func (s *stage) replica(name string, term func(context.Context, func() bool) error) (*candidate, context.CancelFunc) {
 	c := &candidate{lease: s.lease, name: name}
 	if term == nil {
-		term = func(ctx context.Context) error { return s.lead(ctx, name) }
+		term = func(ctx context.Context, _ func() bool) error { return s.lead(ctx, name) }
 	}
 	e := New(nil, "porchlight-system", term, slog.New(slog.NewTextHandler(&c.log, nil)))
 	ctx, cancel := context.WithCancel(s.t.Context())
@@ -222,7 +223,7 @@ func TestLeaderThatIsStopped(t *testing.T) {
 func TestTermThatEndsSlowly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t)
-		slow := func(ctx context.Context) error {
+		slow := func(ctx context.Context, _ func() bool) error {
 			s.began <- "slow"
 			<-ctx.Done()
 			time.Sleep(5 * time.Second)
@@ -248,7 +249,7 @@ func TestTermThatFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t)
 		terms := 0
-		_, stop := s.replica("a", func(ctx context.Context) error {
+		_, stop := s.replica("a", func(ctx context.Context, _ func() bool) error {
 			if terms++; terms == 1 {
 				return errors.New("it does not work")
 			}
@@ -258,6 +259,77 @@ func TestTermThatFails(t *testing.T) {
 		<-s.began
 		if terms != 2 {
 			t.Errorf("%d terms", terms)
+		}
+	})
+}
+
+// A leader that is cut off knows that it may no longer write before another one
+// may, though it ends later; while it renews, it may all the time.
+func TestLeaderKnowsWhetherItHolds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t)
+		asked := make(chan func() bool, 1)
+		c, stop := s.replica("a", func(ctx context.Context, holds func() bool) error {
+			asked <- holds
+			<-ctx.Done()
+			return nil
+		})
+		defer stop()
+		holds := <-asked
+		for range 1000 {
+			if !holds() {
+				t.Fatal("it renews, and does not hold")
+			}
+			time.Sleep(7 * time.Millisecond)
+		}
+		c.cut(true)
+		time.Sleep(actLimit)
+		if holds() {
+			t.Errorf("it holds %v after the last renewal", actLimit)
+		}
+	})
+}
+
+// A leader that was frozen for longer than its Lease does not hold it when it
+// goes on, and its term ends, though the other one is gone and the Lease could
+// be had again: what that one did is not in what this one knows. It does not
+// give back what is not its own.
+func TestLeaderThatWasFrozen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &candidate{lease: &lease{}, name: "a"}
+		lost := false
+		l := &held{Interface: c, lost: func() { lost = true }}
+		record := func(who string) resourcelock.LeaderElectionRecord {
+			return resourcelock.LeaderElectionRecord{HolderIdentity: who, RenewTime: metav1.Now()}
+		}
+		write := func(err error) {
+			t.Helper()
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if l.holds() {
+			t.Error("it holds what is not there")
+		}
+		write(l.Create(t.Context(), record("a")))
+		write(l.Update(t.Context(), record("a")))
+		if !l.holds() || lost {
+			t.Error("it renewed, and does not hold")
+		}
+		time.Sleep(5 * time.Second) // frozen
+		other := &candidate{lease: c.lease, name: "b", read: c.read}
+		write(other.Update(t.Context(), record("b")))
+		if l.holds() {
+			t.Error("it holds after it was frozen")
+		}
+		if err := l.Update(t.Context(), record("a")); err == nil || l.holds() {
+			t.Error("it renewed what is another's")
+		}
+		if _, _, err := l.Get(t.Context()); err != nil || !lost || l.holds() {
+			t.Errorf("%v; lost: %v, holds: %v", err, lost, l.holds())
+		}
+		if err := l.Update(t.Context(), record("")); err == nil || c.record.HolderIdentity != "b" {
+			t.Errorf("it gave back what is another's: %v", err)
 		}
 	})
 }
