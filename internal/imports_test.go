@@ -28,6 +28,7 @@ type rule struct {
 // cores are the packages that decide; everything around them does I/O.
 var cores = []string{
 	module + "controller/allocator",
+	module + "controller/translate",
 	module + "speaker/election",
 	module + "speaker/layer2",
 	module + "speaker/bfd",

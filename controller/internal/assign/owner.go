@@ -8,6 +8,7 @@ import (
 
 	"github.com/porchlight-lb/porchlight/api/v1beta1"
 	"github.com/porchlight-lb/porchlight/controller/allocator"
+	"github.com/porchlight-lb/porchlight/controller/translate"
 	"github.com/porchlight-lb/porchlight/internal/names"
 	"github.com/porchlight-lb/porchlight/internal/reason"
 	corev1 "k8s.io/api/core/v1"
@@ -85,7 +86,7 @@ func (o *owner) replaceServices(all []*corev1.Service) {
 	for _, svc := range all {
 		there[keyOf(svc)] = true
 		if o.account(svc) {
-			ours = append(ours, service(svc))
+			ours = append(ours, translate.Service(svc))
 		}
 	}
 	for k := range o.accounts {
@@ -106,7 +107,7 @@ func (o *owner) setService(svc *corev1.Service) {
 		return
 	}
 	if o.account(svc) {
-		o.core.SetService(service(svc))
+		o.core.SetService(translate.Service(svc))
 	}
 	o.decide()
 	o.reconcile(keyOf(svc))
@@ -239,7 +240,7 @@ func (o *owner) removePool(p *v1beta1.IPAddressPool) {
 
 func (o *owner) bookPool(p *v1beta1.IPAddressPool) {
 	o.pools[p.Name] = poolAccount{p.Status.Conditions, p.Generation}
-	o.core.SetPool(pool(p))
+	o.core.SetPool(translate.Pool(p))
 }
 
 func (o *owner) dropPool(name string) {
@@ -278,4 +279,9 @@ func (o *owner) begin() {
 		return
 	}
 	o.decide()
+}
+
+// owned says whether the Service is one that the class has us serve.
+func owned(class names.Class, svc *corev1.Service) bool {
+	return svc.Spec.Type == corev1.ServiceTypeLoadBalancer && class.Owns(svc.Spec.LoadBalancerClass)
 }

@@ -1,4 +1,4 @@
-package assign
+package translate
 
 import (
 	"slices"
@@ -19,7 +19,7 @@ func TestAnnotations(t *testing.T) {
 			prefix + "address-pool": "gold", prefix + "loadBalancerIPs": "10.0.0.1, fd00::1", prefix + "allow-shared-ip": "k",
 			prefix + "ip-allocated-from-pool": "written by us, not read",
 		}
-		s := service(svc)
+		s := Service(svc)
 		if s.Pool != "gold" || s.SharingKey != "k" || len(s.Addresses) != 2 || s.Malformed != "" {
 			t.Errorf("%s: %+v", prefix, s)
 		}
@@ -29,7 +29,7 @@ func TestAnnotations(t *testing.T) {
 		"metallb.universe.tf/address-pool": "oldest", "metallb.io/address-pool": "old", "porchlight.dev/address-pool": "ours",
 		"metallb.universe.tf/loadBalancerIPs": "10.0.0.3", "metallb.io/loadBalancerIPs": "10.0.0.2",
 	}
-	if s := service(svc); s.Pool != "ours" || s.Addresses[0].String() != "10.0.0.2" {
+	if s := Service(svc); s.Pool != "ours" || s.Addresses[0].String() != "10.0.0.2" {
 		t.Errorf("ours wins, then metallb.io: %+v", s)
 	}
 }
@@ -56,7 +56,7 @@ func TestRequests(t *testing.T) {
 		svc := balancer("a")
 		svc.Annotations = map[string]string{"porchlight.dev/loadBalancerIPs": c.annotation}
 		svc.Spec.LoadBalancerIP = c.field
-		s := service(svc)
+		s := Service(svc)
 		var addresses []string
 		for _, a := range s.Addresses {
 			addresses = append(addresses, a.String())
@@ -68,7 +68,7 @@ func TestRequests(t *testing.T) {
 }
 
 func TestPoolSelectors(t *testing.T) {
-	p := somePool("10.0.0.0/24")
+	p := &v1beta1.IPAddressPool{ObjectMeta: metav1.ObjectMeta{Name: "p"}, Spec: v1beta1.IPAddressPoolSpec{Addresses: []v1beta1.AddressBlock{"10.0.0.0/24"}}}
 	p.Spec.ServiceAllocation = &v1beta1.ServiceAllocation{
 		Priority: 7, Namespaces: []string{"x"},
 		NamespaceSelectors: []metav1.LabelSelector{{MatchLabels: map[string]string{"b": "2", "a": "1"}}},
@@ -83,12 +83,12 @@ func TestPoolSelectors(t *testing.T) {
 		}},
 		ServiceSelectors: []allocator.Selector{{{Key: "c", Operator: allocator.NotIn, Values: []string{"3"}}}},
 	}
-	if diff := cmp.Diff(want, pool(p)); diff != "" {
+	if diff := cmp.Diff(want, Pool(p)); diff != "" {
 		t.Error(diff)
 	}
 	off := false
 	p.Spec.AutoAssign = &off
-	if pool(p).AutoAssign {
+	if Pool(p).AutoAssign {
 		t.Error("autoAssign is false")
 	}
 }
@@ -101,10 +101,24 @@ func TestServiceFields(t *testing.T) {
 	svc.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal
 	svc.Spec.Selector = map[string]string{"b": "2", "a": "1"}
 	svc.Spec.Ports = append(svc.Spec.Ports, corev1.ServicePort{Protocol: corev1.ProtocolUDP, Port: 53})
-	s := service(svc)
+	s := Service(svc)
 	if s.Policy != allocator.RequireDualStack || !slices.Equal(s.Families, []allocator.Family{allocator.IPv6, allocator.IPv4}) ||
 		!s.Local || s.Selector != "a=1,b=2" || len(s.Recorded) != 2 ||
 		!slices.Equal(s.Ports, []allocator.Port{{Protocol: "TCP", Number: 80}, {Protocol: "UDP", Number: 53}}) {
 		t.Errorf("%+v", s)
 	}
+}
+
+func balancer(name string, ips ...string) *corev1.Service {
+	svc := &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "x", Name: name},
+		Spec: corev1.ServiceSpec{
+			Type:  corev1.ServiceTypeLoadBalancer,
+			Ports: []corev1.ServicePort{{Protocol: corev1.ProtocolTCP, Port: 80}},
+		},
+	}
+	for _, ip := range ips {
+		svc.Status.LoadBalancer.Ingress = append(svc.Status.LoadBalancer.Ingress, corev1.LoadBalancerIngress{IP: ip})
+	}
+	return svc
 }

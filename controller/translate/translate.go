@@ -1,4 +1,6 @@
-package assign
+// Package translate turns API objects into what the allocator takes: for the
+// controller, and for the command that plans with the same core.
+package translate
 
 import (
 	"maps"
@@ -13,13 +15,8 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 )
 
-// owned says whether the Service is one that the class has us serve.
-func owned(class names.Class, svc *corev1.Service) bool {
-	return svc.Spec.Type == corev1.ServiceTypeLoadBalancer && class.Owns(svc.Spec.LoadBalancerClass)
-}
-
-// service is what the core must know of a Service.
-func service(svc *corev1.Service) allocator.Service {
+// Service is what the core must know of a Service.
+func Service(svc *corev1.Service) allocator.Service {
 	s := allocator.Service{
 		Key:      allocator.Key{Namespace: svc.Namespace, Name: svc.Name},
 		Created:  svc.CreationTimestamp.Time,
@@ -54,8 +51,8 @@ func service(svc *corev1.Service) allocator.Service {
 	return s
 }
 
-// pool is what the core must know of an IPAddressPool.
-func pool(p *v1beta1.IPAddressPool) allocator.Pool {
+// Pool is what the core must know of an IPAddressPool.
+func Pool(p *v1beta1.IPAddressPool) allocator.Pool {
 	out := allocator.Pool{
 		Name:          p.Name,
 		Created:       p.CreationTimestamp.Time,
