@@ -62,7 +62,7 @@ func root() *cobra.Command {
 		}
 		return nil
 	}
-	cmd.AddCommand(statusCommand(&c), checkCommand(&c), explainCommand(&c), migrateCommand(&c), versionCommand())
+	cmd.AddCommand(statusCommand(&c), checkCommand(&c), explainCommand(&c), allocateCommand(&c), migrateCommand(&c), versionCommand())
 	return cmd
 }
 

@@ -42,6 +42,7 @@ var cores = []string{
 	module + "cli/internal/check",
 	module + "cli/internal/status",
 	module + "cli/internal/explain",
+	module + "cli/internal/plan",
 	module + "cli/internal/migrate",
 }
 
