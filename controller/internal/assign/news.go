@@ -20,13 +20,15 @@ import (
 )
 
 // Events tell people what happened, and nobody waits for them: they go out one
-// each eventPause while nothing else is written, and one each busyPause
-// otherwise, so that they take little of the API server's time. Of a Service that changes meanwhile, the last is told; where
-// more than mostNews are waiting, new ones are dropped, since the condition
-// says the same.
+// each eventPause while nothing else is written. Otherwise there is busyPause
+// after each or, where the API server is slow, busyShare times as long as that
+// one took, so that they take little of its time. Of a Service that changes
+// meanwhile, the last is told; where more than mostNews are waiting, new ones
+// are dropped, since the condition says the same.
 const (
 	eventPause = 10 * time.Millisecond
 	busyPause  = 200 * time.Millisecond
+	busyShare  = 30
 	// failedPause is before an event is sent again.
 	failedPause = time.Second
 	mostNews    = 20_000
@@ -113,14 +115,16 @@ func (n *news) run(ctx context.Context) {
 			if !ok {
 				continue
 			}
-			next = now
-			if n.busy() {
-				next = now.Add(busyPause)
+			began := time.Now()
+			err := n.send(ctx, n.event(k, item, began))
+			sent := time.Now()
+			if next = sent; n.busy() {
+				next = sent.Add(max(busyPause, busyShare*sent.Sub(began)))
 			}
-			if err := n.send(ctx, n.event(k, item, now)); ctx.Err() == nil && isTransient(err) {
+			if ctx.Err() == nil && isTransient(err) {
 				n.log.Warn("telling of a Service", "service", k.String(), "error", err)
 				n.again(k, item)
-				next = now.Add(failedPause)
+				next = sent.Add(failedPause)
 			}
 		}
 	}

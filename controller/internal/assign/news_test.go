@@ -5,9 +5,14 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	"github.com/porchlight-lb/porchlight/controller/allocator"
 	"github.com/porchlight-lb/porchlight/internal/reason"
 	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -66,4 +71,36 @@ func TestNewsThatFail(t *testing.T) {
 		t.Errorf("sent %+v; what was refused is not sent again", e)
 	}
 	answer <- nil
+}
+
+// While Services are written, events take a small part of the API server's time,
+// however slow it is; afterwards the rest goes out.
+func TestNewsMakeWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var busy atomic.Bool
+		busy.Store(true)
+		sent := 0
+		n := newNews(func(context.Context, *eventsv1.Event) error {
+			time.Sleep(100 * time.Millisecond)
+			sent++
+			return nil
+		}, busy.Load, "pod", slog.New(slog.DiscardHandler))
+		for i := range 100 {
+			n.tell(allocator.Key{Namespace: "x", Name: strconv.Itoa(i)}, newsItem{"uid", reason.Allocated, "m"})
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { defer close(ended); n.run(ctx) }()
+		time.Sleep(31 * time.Second)
+		if sent != 10 {
+			t.Errorf("%d events of 0.1 s in 31 s; want 10", sent)
+		}
+		busy.Store(false)
+		time.Sleep(20 * time.Second)
+		if sent != 100 {
+			t.Errorf("%d events of 100 were sent", sent)
+		}
+		cancel()
+		<-ended
+	})
 }
