@@ -75,17 +75,25 @@ func (n *news) tell(k allocator.Key, item newsItem) {
 	n.items[k] = item
 }
 
+// forget drops what was to be told of a Service that is gone.
+func (n *news) forget(k allocator.Key) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.items, k)
+}
+
 func (n *news) next() (allocator.Key, newsItem, bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if len(n.order) == 0 {
-		return allocator.Key{}, newsItem{}, false
+	for len(n.order) > 0 {
+		k := n.order[0]
+		n.order = n.order[1:]
+		if item, waiting := n.items[k]; waiting {
+			delete(n.items, k)
+			return k, item, true
+		}
 	}
-	k := n.order[0]
-	n.order = n.order[1:]
-	item := n.items[k]
-	delete(n.items, k)
-	return k, item, true
+	return allocator.Key{}, newsItem{}, false
 }
 
 // again puts back what could not be sent, unless there is something newer.

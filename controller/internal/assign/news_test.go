@@ -73,6 +73,24 @@ func TestNewsThatFail(t *testing.T) {
 	answer <- nil
 }
 
+// Of a Service that is gone, nothing is told any more; of one that comes after
+// it under its name, what is new.
+func TestNewsOfServicesThatAreGone(t *testing.T) {
+	n := newNews(nil, nil, "pod", slog.New(slog.DiscardHandler))
+	other := allocator.Key{Namespace: "x", Name: "other"}
+	n.tell(web, newsItem{"old", reason.Allocated, "m"})
+	n.tell(other, newsItem{"uid", reason.Allocated, "m"})
+	n.forget(web)
+	n.tell(web, newsItem{"new", reason.Allocated, "m"})
+	var told []string
+	for k, item, more := n.next(); more; k, item, more = n.next() {
+		told = append(told, k.Name+" "+string(item.uid))
+	}
+	if slices.Sort(told); !slices.Equal(told, []string{"other uid", "web new"}) {
+		t.Errorf("told %q", told)
+	}
+}
+
 // While Services are written, events take a small part of the API server's time,
 // however slow it is; afterwards the rest goes out.
 func TestNewsMakeWay(t *testing.T) {

@@ -47,10 +47,12 @@ type owner struct {
 	haveServices, havePools, haveNamespaces bool
 	early                                   map[allocator.Key]*corev1.Service // the Services until then
 
-	// want and forget are the writer's; tell takes events; now is the time.
+	// want and forget are the writer's; tell takes events, and hush those of a
+	// Service that is gone; now is the time.
 	want   func(allocator.Key, job)
 	forget func(allocator.Key)
 	tell   func(allocator.Key, newsItem)
+	hush   func(allocator.Key)
 	now    func() time.Time
 }
 
@@ -163,6 +165,7 @@ func (o *owner) dismiss(k allocator.Key) {
 		o.core.DeleteService(k)
 		o.count(a.wish, wish{})
 		o.forget(k)
+		o.hush(k)
 		delete(o.accounts, k)
 	}
 }

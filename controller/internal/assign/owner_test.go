@@ -25,6 +25,7 @@ func newDesk(class names.Class) *desk {
 	d.tell = func(k allocator.Key, n newsItem) {
 		d.told = append(d.told, k.String()+" "+string(n.reason)+": "+n.message)
 	}
+	d.hush = func(allocator.Key) {}
 	d.want = func(k allocator.Key, j job) { d.wanted[k] = j }
 	d.forget = func(k allocator.Key) { delete(d.wanted, k) }
 	d.now = func() time.Time { return time.Unix(1000, 0) }

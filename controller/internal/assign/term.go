@@ -62,7 +62,7 @@ func (t *Term) Run(ctx context.Context, holds func() bool) error {
 
 	o, w := newOwner(t.Class), newWriter(t.Log)
 	n := newNews(t.sendEvent, w.busy, t.Instance, t.Log)
-	o.want, o.forget, o.tell = w.want, w.forget, n.tell
+	o.want, o.forget, o.tell, o.hush = w.want, w.forget, n.tell, n.forget
 	w.write = t.writeService
 	w.done = func(j job) { latency.Observe(time.Since(j.since).Seconds()) }
 
