@@ -41,8 +41,9 @@ lab: deps bin/lab ## build bin/lab and, once, what its cluster is made of
 ##### the loop to live in
 
 .PHONY: build
-build: ## build the porchlight command into bin/
+build: ## build the porchlight command into bin/, kubectl's plugin and its completion, too
 	go build -trimpath -ldflags '$(STAMP)' -o bin/porchlight ./cli
+	@ln -sf porchlight bin/kubectl-porchlight && ln -sf porchlight bin/kubectl_complete-porchlight
 
 # Counts and failures of every test run are kept here, for the closing line.
 RESULTS := $(CURDIR)/dist/results

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -21,7 +22,17 @@ import (
 	"github.com/porchlight-lb/porchlight/internal/version"
 )
 
+// asPlugin is the name that kubectl looks for when it is told "kubectl
+// porchlight", and completesPlugin the one when it completes that.
+const (
+	asPlugin        = "kubectl-porchlight"
+	completesPlugin = "kubectl_complete-porchlight"
+)
+
 func main() {
+	if filepath.Base(os.Args[0]) == completesPlugin {
+		os.Args = slices.Insert(os.Args, 1, cobra.ShellCompRequestCmd)
+	}
 	ctx, stop := program.Context()
 	defer stop()
 	if err := root().ExecuteContext(ctx); err != nil {
@@ -51,6 +62,9 @@ func root() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
+	if filepath.Base(os.Args[0]) == asPlugin {
+		cmd.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl porchlight"}
+	}
 	flags := cmd.PersistentFlags()
 	flags.StringVar(&c.kubeconfig, "kubeconfig", "", "kubeconfig file (default: $KUBECONFIG, then ~/.kube/config)")
 	flags.StringVar(&c.context, "context", "", "context of the kubeconfig")
@@ -62,7 +76,7 @@ func root() *cobra.Command {
 		}
 		return nil
 	}
-	cmd.AddCommand(statusCommand(&c), checkCommand(&c), explainCommand(&c), allocateCommand(&c), migrateCommand(&c), versionCommand())
+	cmd.AddCommand(statusCommand(&c), checkCommand(&c), explainCommand(&c), allocateCommand(&c), logsCommand(&c), migrateCommand(&c), versionCommand(&c))
 	return cmd
 }
 
@@ -115,14 +129,32 @@ func (c *cluster) config() (*rest.Config, error) {
 	return cfg, nil
 }
 
-func versionCommand() *cobra.Command {
-	return &cobra.Command{
+func versionCommand(c *cluster) *cobra.Command {
+	var client bool
+	cmd := &cobra.Command{
 		Use:   "version",
-		Short: "Print the version of this command",
-		Args:  cobra.NoArgs,
+		Short: "Print the version of this command, and of the programs in the cluster",
+		Long: `Print the version of this command and, where a cluster is configured, the images
+of the programs in it.`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintln(cmd.OutOrStdout(), version.Version)
-			return err
+			out := cmd.OutOrStdout()
+			if _, err := fmt.Fprintln(out, version.Version); err != nil || client {
+				return err
+			}
+			objects, err := c.objects(cmd, nil)
+			if err != nil {
+				_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "no cluster: %v\n", err)
+				return nil
+			}
+			for _, p := range objects.Programs() {
+				if _, err := fmt.Fprintf(out, "%s %s\n", p.Component, p.Image); err != nil {
+					return err
+				}
+			}
+			return nil
 		},
 	}
+	cmd.Flags().BoolVar(&client, "client", false, "of this command alone")
+	return cmd
 }

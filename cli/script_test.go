@@ -12,7 +12,7 @@ import (
 var update = flag.Bool("update", false, "write what the scripts get as what they want")
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"porchlight": main, "kubectl-porchlight": main})
+	testscript.Main(m, map[string]func(){"porchlight": main, asPlugin: main, completesPlugin: main})
 }
 
 // Each file of testdata/script is what a person types, and what comes of it.
