@@ -106,7 +106,7 @@ e2e: lab-up ## the suites in the lab, or SUITE= one of them; the lab stays up
 
 e2e-%:
 	@mkdir -p $(RESULTS)
-	cd e2e && $(call gotestsum,$*) -- -tags e2e -count=1 -timeout 30m ./suites/$*
+	cd e2e && $(call gotestsum,$*) -- -tags e2e -count=1 -timeout 30m -p 1 ./suites/$* $(if $(filter gateway,$*),./suites/fleet)
 
 .PHONY: e2e-conformance
 e2e-conformance:

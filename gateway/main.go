@@ -9,6 +9,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -31,6 +32,7 @@ import (
 	"github.com/porchlight-lb/porchlight/gateway/internal/status"
 	"github.com/porchlight-lb/porchlight/gateway/internal/watch"
 	"github.com/porchlight-lb/porchlight/internal/program"
+	"github.com/porchlight-lb/porchlight/internal/version"
 )
 
 // +kubebuilder:rbac:groups=coordination.k8s.io,namespace=porchlight-system,roleName=porchlight-gateway,resources=leases,verbs=get;create;update;patch
@@ -47,10 +49,17 @@ func run() error {
 	settings := fleet.Settings{}
 	ports := infra.DefaultRange
 	var address string
+	var overlap time.Duration
 	opts.Bind(flag.CommandLine)
 	flag.StringVar(&address, "xds-address", ":18000", "address that Envoys fetch their configuration from")
 	flag.IntVar(&settings.XDSPort, "xds-port", 18000, "port of the gateway's Service that leads to it")
 	flag.StringVar(&settings.Image, "envoy-image", "docker.io/envoyproxy/envoy:distroless-v1.40.0", "image of the fleets that name none")
+	flag.StringVar(&settings.DrainImage, "drain-image", "docker.io/porchlight-lb/porchlight:"+version.Version, "image with the program that drains an Envoy, which runs beside it")
+	flag.Func("pull-secret", "name of a Secret for pulling the images of the fleets; may be repeated", func(s string) error {
+		settings.PullSecrets = append(settings.PullSecrets, s)
+		return nil
+	})
+	flag.DurationVar(&overlap, "xds-overlap", certs.DefaultOverlap, "how long both authorities of the xDS certificates are believed before the newer signs")
 	flag.Func("fleet-ports", fmt.Sprintf("ports of the Envoys to give to Gateways, one for each of their ports (default %d-%d)", ports.First, ports.Last), func(s string) error {
 		if n, err := fmt.Sscanf(s, "%d-%d", &ports.First, &ports.Last); n != 2 || err != nil || ports.First < 1024 || ports.Last > 65535 || ports.First > ports.Last {
 			return fmt.Errorf("want FIRST-LAST between 1024 and 65535")
@@ -81,10 +90,10 @@ func run() error {
 	loop := watch.New()
 	loop.Cache, loop.Mapper, loop.Namespace = mgr.GetCache(), mgr.GetRESTMapper(), opts.Namespace
 	loop.Hub, loop.TLS, loop.Log = hub, serving, log
-	loop.Fleets = mailbox.New[[]*v1beta1.EnvoyFleet]()
+	loop.Fleets = mailbox.New[[]fleet.Wanted]()
 	loop.Plans = mailbox.New[infra.Plan]()
 	loop.Statuses = mailbox.New[ingest.Output]()
-	keeper := &certs.Keeper{Client: mgr.GetClient(), Namespace: opts.Namespace, Now: time.Now, Log: log}
+	keeper := &certs.Keeper{Client: mgr.GetClient(), Namespace: opts.Namespace, Overlap: overlap, Now: time.Now, Log: log}
 
 	for _, t := range []struct {
 		task   program.Task
@@ -131,12 +140,14 @@ func cacheOptions(namespace string) cache.Options {
 	return cache.Options{
 		DefaultTransform: cache.TransformStripManagedFields(),
 		ByObject: map[client.Object]cache.ByObject{
-			&corev1.Secret{}:                {Field: fields.OneTermEqualSelector("type", string(corev1.SecretTypeTLS))},
-			&corev1.Pod{}:                   {Namespaces: ours, Label: ofFleet},
-			&corev1.ConfigMap{}:             {Transform: authoritiesOnly},
-			&appsv1.Deployment{}:            {Namespaces: ours, Label: ofFleet},
-			&policyv1.PodDisruptionBudget{}: {Namespaces: ours, Label: ofFleet},
-			&v1beta1.EnvoyFleet{}:           {Namespaces: ours},
+			&corev1.Secret{}:                         {Field: fields.OneTermEqualSelector("type", string(corev1.SecretTypeTLS))},
+			&corev1.Pod{}:                            {Namespaces: ours, Label: ofFleet},
+			&corev1.ConfigMap{}:                      {Transform: authoritiesOnly},
+			&appsv1.Deployment{}:                     {Namespaces: ours, Label: ofFleet},
+			&appsv1.DaemonSet{}:                      {Namespaces: ours, Label: ofFleet},
+			&policyv1.PodDisruptionBudget{}:          {Namespaces: ours, Label: ofFleet},
+			&autoscalingv2.HorizontalPodAutoscaler{}: {Namespaces: ours, Label: ofFleet},
+			&v1beta1.EnvoyFleet{}:                    {Namespaces: ours},
 		},
 	}
 }

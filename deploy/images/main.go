@@ -1,5 +1,5 @@
-// Command images builds the programs and writes the Porchlight image, all four
-// programs in it, as an archive:
+// Command images builds the programs and writes the Porchlight image, all of
+// them in it, as an archive:
 //
 //	go run ./deploy/images --out dist
 //
@@ -41,6 +41,7 @@ var programs = []struct {
 	{folder: "cli", name: "porchlight"},
 	{folder: "controller", name: "porchlight-controller"},
 	{folder: "gateway", name: "porchlight-gateway"},
+	{folder: "gateway/drain", name: "porchlight-drain"},
 	{folder: "speaker", name: "porchlight-speaker", capabilities: []int{unix.CAP_NET_RAW}},
 }
 
@@ -90,7 +91,7 @@ func run(ctx context.Context, version, out, arch string, gzip bool) error {
 	return nil
 }
 
-// build leaves the programs in bin, each named by its folder.
+// build leaves the programs in bin, each named by the last part of its folder.
 func build(ctx context.Context, version, bin, arch string) error {
 	args := []string{"build", "-trimpath", "-buildvcs=false", "-o", bin + string(filepath.Separator),
 		"-ldflags", "-s -w -X " + module + "/internal/version.Version=" + version}
@@ -122,7 +123,7 @@ func image(ref, version, bin, arch string, gzip bool) oci.Spec {
 	}
 	for _, p := range programs {
 		spec.Files = append(spec.Files, oci.File{
-			Host:         filepath.Join(bin, p.folder),
+			Host:         filepath.Join(bin, filepath.Base(p.folder)),
 			Path:         "/usr/local/bin/" + p.name,
 			Mode:         0o755,
 			Capabilities: p.capabilities,

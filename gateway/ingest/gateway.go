@@ -16,11 +16,13 @@ import (
 
 // gateway is a Gateway of ours and what is decided about it.
 type gateway struct {
-	obj       *gwv1.Gateway
-	name      types.NamespacedName
-	class     *class
-	accepted  verdict
-	addresses []netip.Addr
+	obj   *gwv1.Gateway
+	name  types.NamespacedName
+	class *class
+	// parameters is the EnvoyFleet: the Gateway's own, or its class's.
+	parameters types.NamespacedName
+	accepted   verdict
+	addresses  []netip.Addr
 	// listeners of the Gateway itself, and those of its ListenerSets, the sets
 	// in order of precedence.
 	listeners []*listener
@@ -35,7 +37,7 @@ type gateway struct {
 // newGateway decides about a Gateway and its ListenerSets, which are in order
 // of precedence.
 func newGateway(x *index, c *class, obj *gwv1.Gateway, sets []*gwv1.ListenerSet) *gateway {
-	g := &gateway{obj: obj, name: nameOf(obj), class: c, facts: x.facts[nameOf(obj)]}
+	g := &gateway{obj: obj, name: nameOf(obj), class: c, parameters: c.fleet, facts: x.facts[nameOf(obj)]}
 	for i := range obj.Spec.Listeners {
 		g.listeners = append(g.listeners, newListener(x, obj, owner{"Gateway", g.name}, &obj.Spec.Listeners[i]))
 	}
@@ -46,7 +48,13 @@ func newGateway(x *index, c *class, obj *gwv1.Gateway, sets []*gwv1.ListenerSet)
 		groups = append(groups, set.listeners)
 	}
 	findConflicts(groups)
-	g.addresses, g.accepted = g.accept()
+	own, valid := x.ownParameters(obj)
+	if own != nil {
+		g.parameters = *own
+	}
+	if g.addresses, g.accepted = g.accept(); !valid.ok && c.accepted.ok {
+		g.addresses, g.accepted = nil, valid
+	}
 	g.certified = yes(gwv1.GatewayReasonResolvedRefs, "All references are resolved.")
 	if t := obj.Spec.TLS; t != nil && t.Backend != nil && t.Backend.ClientCertificateRef != nil {
 		name, refused := x.certificate(owner{"Gateway", g.name}, t.Backend.ClientCertificateRef, string(gwv1.GatewayReasonInvalidClientCertificateRef))
@@ -74,10 +82,6 @@ func (g *gateway) accept() ([]netip.Addr, verdict) {
 	if !g.class.accepted.ok {
 		return nil, no(gwv1.GatewayReasonInvalidParameters,
 			fmt.Sprintf("GatewayClass %s is not accepted: %s", g.class.obj.Name, g.class.accepted.message))
-	}
-	if i := g.obj.Spec.Infrastructure; i != nil && i.ParametersRef != nil {
-		return nil, no(gwv1.GatewayReasonInvalidParameters,
-			fmt.Sprintf("infrastructure.parametersRef names a %s of group %q; no kind is supported.", i.ParametersRef.Kind, i.ParametersRef.Group))
 	}
 	var asked []netip.Addr
 	for _, a := range g.obj.Spec.Addresses {
@@ -143,18 +147,9 @@ func (g *gateway) ports() []PlanPort {
 	return out
 }
 
-func (g *gateway) plan() GatewayPlan {
-	p := GatewayPlan{Name: g.name, Fleet: g.class.fleet, Ports: g.ports(), Addresses: g.addresses}
-	p.Labels = map[string]string{gwv1.GatewayNameLabelKey: g.name.Name}
-	if i := g.obj.Spec.Infrastructure; i != nil {
-		for k, v := range i.Labels {
-			p.Labels[string(k)] = string(v)
-		}
-		p.Annotations = make(map[string]string, len(i.Annotations))
-		for k, v := range i.Annotations {
-			p.Annotations[string(k)] = string(v)
-		}
-	}
+func (g *gateway) plan(x *index) GatewayPlan {
+	p := GatewayPlan{Name: g.name, Fleet: g.fleet(x), Ports: g.ports(), Addresses: g.addresses}
+	p.Labels, p.Annotations = g.infrastructure()
 	return p
 }
 
@@ -247,14 +242,14 @@ func (g *gateway) status() GatewayStatus {
 
 // fleetListeners returns the IR of the Gateway's ports that have a fleet port
 // and something to serve.
-func (g *gateway) fleetListeners() []ir.Listener {
+func (g *gateway) fleetListeners(x *index) []ir.Listener {
 	var out []ir.Listener
 	for _, p := range g.ports() {
 		fleetPort, ok := g.facts.FleetPorts[p.Port]
 		if !ok {
 			continue
 		}
-		l := ir.Listener{Gateway: g.name, Port: p.Port, FleetPort: fleetPort, Protocol: p.Protocol}
+		l := ir.Listener{Gateway: g.name, Port: p.Port, FleetPort: fleetPort, Protocol: p.Protocol, AccessLog: accessLog(x.fleets[g.parameters])}
 		if l.Chains = g.chains(&l, g.onPort(p)); len(l.Chains) > 0 {
 			out = append(out, l)
 		}

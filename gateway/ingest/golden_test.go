@@ -32,6 +32,7 @@ var renderers = map[string]func(*testing.T, *manifest.Objects, ingest.Output) st
 	"ir.yaml":        renderIR,
 	"status.txt":     renderStatus,
 	"plan.yaml":      renderPlan,
+	"fleets.yaml":    renderFleets,
 	"envoy.yaml":     renderEnvoy,
 	"endpoints.yaml": renderEndpoints,
 }
@@ -148,6 +149,10 @@ func renderIR(t *testing.T, _ *manifest.Objects, out ingest.Output) string {
 
 func renderPlan(t *testing.T, _ *manifest.Objects, out ingest.Output) string {
 	return toYAML(t, out.Gateways)
+}
+
+func renderFleets(t *testing.T, _ *manifest.Objects, out ingest.Output) string {
+	return toYAML(t, out.FleetPlans)
 }
 
 func renderEnvoy(t *testing.T, _ *manifest.Objects, out ingest.Output) string {

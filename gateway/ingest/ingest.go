@@ -60,9 +60,10 @@ type Facts struct {
 
 // Output is what follows from an Input. Slices are sorted by name.
 type Output struct {
-	// Fleets by the name of their EnvoyFleet; there is one for each EnvoyFleet
-	// that an accepted GatewayClass refers to, also where it serves nothing.
+	// Fleets by the name of their plan; there is one for each.
 	Fleets map[types.NamespacedName]*ir.Fleet
+	// FleetPlans are the groups of Envoys to run.
+	FleetPlans []FleetPlan
 	// Gateways of ours, and the infrastructure each of them wants.
 	Gateways []GatewayPlan
 
@@ -77,7 +78,7 @@ type Output struct {
 // the shell makes for it.
 type GatewayPlan struct {
 	Name types.NamespacedName `json:"name"`
-	// Fleet is the EnvoyFleet that serves the Gateway.
+	// Fleet that serves the Gateway, by the name of its plan.
 	Fleet types.NamespacedName `json:"fleet"`
 	// Ports that the Service should have, sorted. None: the Gateway is not
 	// accepted, or has no valid listener, and wants no Service.

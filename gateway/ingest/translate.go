@@ -23,9 +23,6 @@ func Translate(in Input) Output {
 	ours := classes(&in, x)
 	for _, c := range ours {
 		out.GatewayClassStatuses = append(out.GatewayClassStatuses, c.status())
-		if c.accepted.ok && out.Fleets[c.fleet] == nil {
-			out.Fleets[c.fleet] = &ir.Fleet{}
-		}
 	}
 	p := newParents(&in, x, ours)
 	reached := ancestors{}
@@ -34,11 +31,15 @@ func Translate(in Input) Output {
 		out.RouteStatuses = append(out.RouteStatuses, s)
 		reached.add(r, gateways)
 	}
+	for name, plan := range fleetPlans(x, ours, p.gateways) {
+		out.FleetPlans = append(out.FleetPlans, plan)
+		out.Fleets[name] = &ir.Fleet{}
+	}
 	for _, g := range p.gateways {
-		out.Gateways = append(out.Gateways, g.plan())
+		out.Gateways = append(out.Gateways, g.plan(x))
 		out.GatewayStatuses = append(out.GatewayStatuses, g.status())
-		if f := out.Fleets[g.class.fleet]; f != nil {
-			g.addTo(f)
+		if f := out.Fleets[g.fleet(x)]; f != nil {
+			g.addTo(x, f)
 		}
 	}
 	for _, s := range p.sets {
@@ -130,8 +131,8 @@ func (a ancestors) statuses(x *index) []PolicyStatus {
 }
 
 // addTo adds what the Gateway serves to its fleet.
-func (g *gateway) addTo(f *ir.Fleet) {
-	served := g.fleetListeners()
+func (g *gateway) addTo(x *index, f *ir.Fleet) {
+	served := g.fleetListeners(x)
 	f.Listeners = append(f.Listeners, served...)
 	for i := range served {
 		for _, c := range served[i].Chains {
@@ -160,6 +161,7 @@ func (o *Output) sort() {
 	for _, f := range o.Fleets {
 		f.Sort()
 	}
+	slices.SortFunc(o.FleetPlans, compareFleetPlans)
 	slices.SortFunc(o.Gateways, func(a, b GatewayPlan) int { return ir.CompareNames(a.Name, b.Name) })
 	slices.SortFunc(o.GatewayClassStatuses, func(a, b GatewayClassStatus) int { return strings.Compare(a.Name, b.Name) })
 	slices.SortFunc(o.GatewayStatuses, func(a, b GatewayStatus) int { return ir.CompareNames(a.Name, b.Name) })

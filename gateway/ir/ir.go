@@ -54,6 +54,8 @@ type Listener struct {
 	Protocol  Protocol `json:"protocol"`
 	// Chains: one for each server name for TLS, exactly one otherwise.
 	Chains []Chain `json:"chains,omitempty"`
+	// AccessLog of what it serves; nil: none.
+	AccessLog *AccessLog `json:"accessLog,omitempty"`
 }
 
 // Name of the Envoy listener.

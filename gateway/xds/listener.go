@@ -43,7 +43,7 @@ func Listener(l *ir.Listener) resource.Resource {
 	if l.Protocol == ir.UDP {
 		out.Address.GetSocketAddress().Protocol = corev3.SocketAddress_UDP
 		out.UdpListenerConfig = &listenerv3.UdpListenerConfig{DownstreamSocketConfig: &corev3.UdpSocketConfig{}}
-		out.ListenerFilters = []*listenerv3.ListenerFilter{udpFilter(l.Chains[0].Stream)}
+		out.ListenerFilters = []*listenerv3.ListenerFilter{udpFilter(l, l.Chains[0].Stream)}
 		return resource.New(resource.Listener, l.Name(), out)
 	}
 	if l.Protocol == ir.TLS {
@@ -53,7 +53,7 @@ func Listener(l *ir.Listener) resource.Resource {
 		}}
 	}
 	for i := range l.Chains {
-		out.FilterChains = append(out.FilterChains, filterChain(&l.Chains[i]))
+		out.FilterChains = append(out.FilterChains, filterChain(l, &l.Chains[i]))
 	}
 	return resource.New(resource.Listener, l.Name(), out)
 }
@@ -65,13 +65,13 @@ func anyAddress(port int32) *corev3.Address {
 	return a
 }
 
-func filterChain(c *ir.Chain) *listenerv3.FilterChain {
+func filterChain(l *ir.Listener, c *ir.Chain) *listenerv3.FilterChain {
 	out := &listenerv3.FilterChain{Name: c.Name, Filters: []*listenerv3.Filter{{Name: "stream"}}}
 	if c.Table != nil {
 		out.Filters[0].Name = "http"
-		out.Filters[0].ConfigType = &listenerv3.Filter_TypedConfig{TypedConfig: pack(connectionManager(c))}
+		out.Filters[0].ConfigType = &listenerv3.Filter_TypedConfig{TypedConfig: pack(connectionManager(l, c))}
 	} else {
-		out.Filters[0].ConfigType = &listenerv3.Filter_TypedConfig{TypedConfig: pack(tcpProxy(c.Stream))}
+		out.Filters[0].ConfigType = &listenerv3.Filter_TypedConfig{TypedConfig: pack(tcpProxy(l, c.Stream))}
 	}
 	if c.ServerName != "" {
 		out.FilterChainMatch = &listenerv3.FilterChainMatch{ServerNames: []string{c.ServerName}}
@@ -83,7 +83,7 @@ func filterChain(c *ir.Chain) *listenerv3.FilterChain {
 	return out
 }
 
-func connectionManager(c *ir.Chain) *hcmv3.HttpConnectionManager {
+func connectionManager(l *ir.Listener, c *ir.Chain) *hcmv3.HttpConnectionManager {
 	return &hcmv3.HttpConnectionManager{
 		// One name for all, so that the number of statistics does not grow with
 		// the number of Gateways.
@@ -104,6 +104,7 @@ func connectionManager(c *ir.Chain) *hcmv3.HttpConnectionManager {
 		UseRemoteAddress: wrapperspb.Bool(true),
 		// /a/../b must not get past the rules for /b.
 		NormalizePath:         wrapperspb.Bool(true),
+		AccessLog:             accessLogs(l.AccessLog),
 		UpgradeConfigs:        []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
 		RequestHeadersTimeout: durationpb.New(requestHeadersTimeout),
 		// What the backend says of itself is passed on.

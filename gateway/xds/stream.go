@@ -18,10 +18,11 @@ import (
 const udpIdleTimeout = time.Minute
 
 // tcpProxy passes connections on. One for which there is no cluster is closed.
-func tcpProxy(s *ir.Stream) *tcpv3.TcpProxy {
+func tcpProxy(l *ir.Listener, s *ir.Stream) *tcpv3.TcpProxy {
 	out := &tcpv3.TcpProxy{
 		// One name for all, as for HTTP.
 		StatPrefix:  "tcp",
+		AccessLog:   accessLogs(l.AccessLog),
 		IdleTimeout: durationpb.New(idleTimeout),
 	}
 	switch len(s.Backends) {
@@ -50,7 +51,7 @@ func orInvalid(cluster string) string {
 
 // udpFilter passes datagrams on. Those for which there is no cluster are
 // dropped.
-func udpFilter(s *ir.Stream) *listenerv3.ListenerFilter {
+func udpFilter(l *ir.Listener, s *ir.Stream) *listenerv3.ListenerFilter {
 	cluster := invalidBackend
 	if len(s.Backends) > 0 {
 		cluster = orInvalid(s.Backends[0].Cluster)
@@ -59,6 +60,7 @@ func udpFilter(s *ir.Stream) *listenerv3.ListenerFilter {
 		Name: "stream",
 		ConfigType: &listenerv3.ListenerFilter_TypedConfig{TypedConfig: pack(&udpv3.UdpProxyConfig{
 			StatPrefix:  "udp",
+			AccessLog:   accessLogs(l.AccessLog),
 			IdleTimeout: durationpb.New(udpIdleTimeout),
 			RouteSpecifier: &udpv3.UdpProxyConfig_Matcher{Matcher: &xdsmatcherv3.Matcher{
 				OnNoMatch: &xdsmatcherv3.Matcher_OnMatch{OnMatch: &xdsmatcherv3.Matcher_OnMatch_Action{

@@ -24,10 +24,6 @@ import (
 const (
 	authorityLifetime = 10 * 365 * 24 * time.Hour
 	leafLifetime      = 90 * 24 * time.Hour
-	// overlap is how long a new authority is only believed, and leaves of the
-	// old one are used on, so that all have learnt of the new one before they
-	// meet its leaves.
-	overlap = 2 * time.Hour
 	// skew of clocks that certificates allow for.
 	skew = 10 * time.Minute
 )
@@ -42,7 +38,7 @@ type Pair struct {
 type Authority struct {
 	Pair
 	// Bundle is the certificates to believe, in PEM: this authority's, and
-	// those before it that have not expired.
+	// while it takes over from another, that one's.
 	Bundle []byte
 
 	cert *x509.Certificate
@@ -116,8 +112,9 @@ func (a *Authority) Leaf(now time.Time, usage x509.ExtKeyUsage, names ...string)
 }
 
 // LeafDue says whether a stored leaf should be replaced: it is unusable, its
-// time is near, its names are others, or it is of an earlier authority.
-func (a *Authority) LeafDue(now time.Time, p Pair, names ...string) bool {
+// time is near, its names are others, or it is of an earlier authority and this
+// one has been believed for as long as overlap.
+func (a *Authority) LeafDue(now time.Time, overlap time.Duration, p Pair, names ...string) bool {
 	cert, _, err := parse(p)
 	if err != nil || !slices.Equal(cert.DNSNames, names) || !now.Before(renewal(cert)) {
 		return true
@@ -125,8 +122,25 @@ func (a *Authority) LeafDue(now time.Time, p Pair, names ...string) bool {
 	if cert.CheckSignatureFrom(a.cert) == nil {
 		return false
 	}
-	return !a.signed(cert) || now.After(a.cert.NotBefore.Add(skew+overlap))
+	return !a.signed(cert) || now.After(issued(a.cert).Add(overlap))
 }
+
+// Settled says that the leaf is this authority's, and has been for as long as
+// overlap: whoever had an earlier one has it now.
+func (a *Authority) Settled(now time.Time, overlap time.Duration, leaf Pair) bool {
+	cert, _, err := parse(leaf)
+	return err == nil && cert.CheckSignatureFrom(a.cert) == nil && now.After(issued(cert).Add(overlap))
+}
+
+// Alone returns the authority with no other beside it in its bundle.
+func (a *Authority) Alone() *Authority {
+	out := *a
+	out.Bundle = slices.Clone(a.Certificate)
+	return &out
+}
+
+// issued is when a certificate was made.
+func issued(c *x509.Certificate) time.Time { return c.NotBefore.Add(skew) }
 
 // signed says whether one of the bundle's authorities signed the leaf.
 func (a *Authority) signed(leaf *x509.Certificate) bool {

@@ -22,35 +22,69 @@ import (
 
 // Keeper keeps the Secrets. It writes, so it belongs to the leader; it is not
 // safe for concurrent use.
+//
+// An authority is replaced in three steps. The new one is made, and believed
+// beside the one before it. After an overlap, when everybody has learnt of it,
+// it signs the leaves anew. After another, when everybody has those, the one
+// before is believed no more. To delete AuthoritySecret is to begin this.
 type Keeper struct {
 	Client    client.Client
 	Namespace string
-	Now       func() time.Time
-	Log       *slog.Logger
+	// Overlap is how long the kubelets may take, at the most, to bring a Secret
+	// to all pods.
+	Overlap time.Duration
+	Now     func() time.Time
+	Log     *slog.Logger
 }
 
+// DefaultOverlap is many times what a kubelet takes, about a minute.
+const DefaultOverlap = 2 * time.Hour
+
 // CheckEvery is how often Keep should be called when nothing else asks for it.
-const CheckEvery = time.Hour
+func (k *Keeper) CheckEvery() time.Duration { return min(time.Hour, k.Overlap/2) }
+
+// Holder is a fleet that has a client certificate.
+type Holder struct {
+	Fleet string
+	// Owner of the Secret: it goes when the owner does.
+	Owner metav1.OwnerReference
+}
 
 // Keep makes what is missing and renews what is due: the authority, the
 // server's certificate, and those of the fleets.
-func (k *Keeper) Keep(ctx context.Context, fleets []string) error {
+func (k *Keeper) Keep(ctx context.Context, fleets []Holder) error {
 	ca, err := k.authority(ctx)
 	if err != nil {
 		return err
 	}
 	server := ServerName(k.Namespace)
 	serverNames := []string{server, server + ".cluster.local"}
-	if err := k.leaf(ctx, ca, ServerSecret, x509.ExtKeyUsageServerAuth, serverNames); err != nil {
+	settled, err := k.leaf(ctx, ca, ServerSecret, x509.ExtKeyUsageServerAuth, serverNames, nil)
+	if err != nil {
 		return err
 	}
-	for _, fleet := range fleets {
-		id := Identity(types.NamespacedName{Namespace: k.Namespace, Name: fleet})
-		if err := k.leaf(ctx, ca, FleetSecret(fleet), x509.ExtKeyUsageClientAuth, []string{id}); err != nil {
+	for _, h := range fleets {
+		id := Identity(types.NamespacedName{Namespace: k.Namespace, Name: h.Fleet})
+		has, err := k.leaf(ctx, ca, FleetSecret(h.Fleet), x509.ExtKeyUsageClientAuth, []string{id}, []metav1.OwnerReference{h.Owner})
+		if err != nil {
 			return err
 		}
+		settled = settled && has
+	}
+	if alone := ca.Alone(); settled && !bytes.Equal(alone.Bundle, ca.Bundle) {
+		return k.forget(ctx, alone)
 	}
 	return nil
+}
+
+// forget stores the authority without those before it; the next Keep hands that
+// on.
+func (k *Keeper) forget(ctx context.Context, ca *Authority) error {
+	s, err := k.get(ctx, AuthoritySecret)
+	if err != nil {
+		return err
+	}
+	return k.put(ctx, s, ca.Pair, ca.Bundle)
 }
 
 func (k *Keeper) authority(ctx context.Context) (*Authority, error) {
@@ -59,6 +93,13 @@ func (k *Keeper) authority(ctx context.Context) (*Authority, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Where the Secret is gone, or garbage, those who have leaves still tell
+	// whom to believe.
+	server, err := k.get(ctx, ServerSecret)
+	if err != nil {
+		return nil, err
+	}
+	before := append(slices.Clone(s.Data[BundleKey]), server.Data[BundleKey]...)
 	ca, parseErr := ParseAuthority(now, pair(s), s.Data[BundleKey])
 	switch {
 	case parseErr == nil && !ca.Due(now) && bytes.Equal(ca.Bundle, s.Data[BundleKey]):
@@ -68,29 +109,32 @@ func (k *Keeper) authority(ctx context.Context) (*Authority, error) {
 		k.Log.Warn("the xDS authority is unusable and is replaced", "secret", AuthoritySecret, "error", parseErr)
 		fallthrough
 	default:
-		if ca, err = NewAuthority(now, s.Data[BundleKey]); err != nil {
+		if ca, err = NewAuthority(now, before); err != nil {
 			return nil, err
 		}
 	}
 	return ca, k.put(ctx, s, ca.Pair, ca.Bundle)
 }
 
-func (k *Keeper) leaf(ctx context.Context, ca *Authority, name string, usage x509.ExtKeyUsage, dns []string) error {
+// leaf keeps one leaf, and says whether it is settled: see Authority.Settled.
+func (k *Keeper) leaf(ctx context.Context, ca *Authority, name string, usage x509.ExtKeyUsage, dns []string, owners []metav1.OwnerReference) (settled bool, err error) {
 	s, err := k.get(ctx, name)
 	if err != nil {
-		return err
+		return false, err
 	}
+	s = s.DeepCopy()
+	s.OwnerReferences = owners
 	p := pair(s)
-	due := ca.LeafDue(k.Now(), p, dns...)
+	due := ca.LeafDue(k.Now(), k.Overlap, p, dns...)
 	if !due && bytes.Equal(s.Data[BundleKey], ca.Bundle) {
-		return nil
+		return ca.Settled(k.Now(), k.Overlap, p), nil
 	}
 	if due {
 		if p, err = ca.Leaf(k.Now(), usage, dns...); err != nil {
-			return err
+			return false, err
 		}
 	}
-	return k.put(ctx, s, p, ca.Bundle)
+	return false, k.put(ctx, s, p, ca.Bundle)
 }
 
 // get returns the Secret, or one that is to be created.

@@ -29,6 +29,7 @@ func newWorld(t *testing.T) *world {
 	w.keeper = &Keeper{
 		Client:    fake.NewClientBuilder().Build(),
 		Namespace: ns,
+		Overlap:   DefaultOverlap,
 		Now:       func() time.Time { return w.now },
 		Log:       slog.New(slog.DiscardHandler),
 	}
@@ -38,7 +39,7 @@ func newWorld(t *testing.T) *world {
 
 func (w *world) keep(t *testing.T) {
 	t.Helper()
-	if err := w.keeper.Keep(context.Background(), []string{"porchlight-envoy"}); err != nil {
+	if err := w.keeper.Keep(context.Background(), []Holder{{Fleet: "porchlight-envoy"}}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -188,7 +189,7 @@ func TestRenewal(t *testing.T) {
 	if n := len(certificates(leaf.Data[BundleKey])); n != 2 {
 		t.Errorf("%d authorities in the bundle, want the old and the new", n)
 	}
-	w.now = w.now.Add(overlap + skew + time.Hour)
+	w.now = w.now.Add(DefaultOverlap + time.Hour)
 	w.keep(t)
 	leaf = w.secret(t, fleet)
 	if bytes.Equal(leaf.Data[corev1.TLSCertKey], oldLeaf.Data[corev1.TLSCertKey]) {
@@ -225,5 +226,52 @@ func TestGarbageIsReplaced(t *testing.T) {
 		if _, err := w.handshake(t, server, w.secret(t, FleetSecret("porchlight-envoy"))); err != nil {
 			t.Errorf("after %s was garbage: %v", name, err)
 		}
+	}
+}
+
+// TestAuthorityDeleted: to delete the authority's Secret replaces it, step by
+// step, and in the end nobody believes the one before any more.
+func TestAuthorityDeleted(t *testing.T) {
+	w := newWorld(t)
+	fleet := FleetSecret("porchlight-envoy")
+	oldLeaf, oldServer := w.secret(t, fleet), w.secret(t, ServerSecret)
+	if err := w.keeper.Client.Delete(context.Background(), w.secret(t, AuthoritySecret)); err != nil {
+		t.Fatal(err)
+	}
+	meet := func(server, client *corev1.Secret) error {
+		s := NewServing()
+		if err := s.Load(server); err != nil {
+			t.Fatal(err)
+		}
+		_, err := w.handshake(t, s, client)
+		return err
+	}
+	for step, want := range []struct {
+		leafChanges bool
+		believed    int
+	}{{false, 2}, {true, 2}, {false, 1}} {
+		before := w.secret(t, fleet)
+		w.keep(t)
+		w.keep(t)
+		leaf, server := w.secret(t, fleet), w.secret(t, ServerSecret)
+		if changed := !bytes.Equal(leaf.Data[corev1.TLSCertKey], before.Data[corev1.TLSCertKey]); changed != want.leafChanges {
+			t.Errorf("step %d: the leaf is another: %v, want %v", step, changed, want.leafChanges)
+		}
+		if n := len(certificates(leaf.Data[BundleKey])); n != want.believed {
+			t.Errorf("step %d: %d authorities are believed, want %d", step, n, want.believed)
+		}
+		// Each may have what this step brought, or what the step before did.
+		for _, s := range []*corev1.Secret{oldServer, server} {
+			for _, c := range []*corev1.Secret{before, leaf} {
+				if err := meet(s, c); err != nil {
+					t.Errorf("step %d: %v", step, err)
+				}
+			}
+		}
+		oldServer = server
+		w.now = w.now.Add(DefaultOverlap + time.Minute)
+	}
+	if err := meet(w.secret(t, ServerSecret), oldLeaf); err == nil {
+		t.Error("a leaf of the authority that was deleted is still believed")
 	}
 }

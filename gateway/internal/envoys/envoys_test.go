@@ -30,7 +30,7 @@ func TestServesIsOnThePod(t *testing.T) {
 		if err := c.Get(context.Background(), client.ObjectKeyFromObject(pod), &p); err != nil {
 			t.Fatal(err)
 		}
-		return Serves(&p)
+		return fleet.Serves(&p)
 	}
 	if _, known := got(); known {
 		t.Error("known before the Envoy has said anything")

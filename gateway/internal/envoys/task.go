@@ -27,26 +27,14 @@ import (
 	"github.com/porchlight-lb/porchlight/gateway/ir"
 	"github.com/porchlight-lb/porchlight/gateway/xds/ads"
 	"github.com/porchlight-lb/porchlight/gateway/xds/resource"
-	"github.com/porchlight-lb/porchlight/internal/names"
 	"github.com/porchlight-lb/porchlight/internal/reason"
 )
 
 // +kubebuilder:rbac:groups="",namespace=porchlight-system,roleName=porchlight-gateway,resources=pods,verbs=patch
 // +kubebuilder:rbac:groups="";events.k8s.io,resources=events,verbs=create;patch
 
-// serves is the annotation on a fleet's pod with the names of the listeners
-// that its Envoy serves, separated by commas.
-const serves = names.Prefix + "serves"
-
 // retryPause is the time after which a failed write is repeated.
 const retryPause = 500 * time.Millisecond
-
-// Serves returns the listeners that the pod's Envoy serves, and whether that
-// is known.
-func Serves(p *corev1.Pod) ([]string, bool) {
-	v, ok := p.Annotations[serves]
-	return strings.FieldsFunc(v, func(r rune) bool { return r == ',' }), ok
-}
 
 // Task is a server.Observer, and a program.Task that runs on every replica.
 type Task struct {
@@ -62,9 +50,10 @@ type Task struct {
 	ready   chan struct{}
 }
 
-// report is what an Envoy serves.
+// report is what an Envoy serves, and where it says it is.
 type report struct {
 	fleet     string
+	addresses string
 	listeners []string
 }
 
@@ -83,11 +72,12 @@ func (t *Task) String() string { return "envoy-reports" }
 // Ready is closed once the task runs.
 func (t *Task) Ready() <-chan struct{} { return t.ready }
 
-// Serves takes note of what the Envoy in a pod serves.
-func (t *Task) Serves(fleet types.NamespacedName, pod string, listeners []string) {
+// Serves takes note of what the Envoy serves that gives itself the name node.
+func (t *Task) Serves(group types.NamespacedName, node string, listeners []string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.pending[pod] = report{fleet: fleet.Name, listeners: listeners}
+	pod, addresses := fleet.Node(node)
+	t.pending[pod] = report{fleet: group.Name, addresses: addresses, listeners: listeners}
 	select {
 	case t.wake <- struct{}{}:
 	default:
@@ -188,10 +178,12 @@ func (t *Task) annotate(ctx context.Context, name string, r report) error {
 		return nil
 	}
 	value := strings.Join(r.listeners, ",")
-	if had, ok := p.Annotations[serves]; ok && had == value {
+	if had, ok := p.Annotations[fleet.ServesAnnotation]; ok && had == value {
 		return nil
 	}
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]string{serves: value}}})
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]string{
+		fleet.ServesAnnotation: value, fleet.AddressesAnnotation: r.addresses,
+	}}})
 	if err != nil {
 		return err
 	}

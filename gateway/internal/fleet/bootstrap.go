@@ -17,6 +17,8 @@ const (
 	AdminPort = 19000
 	// ReadyPort answers /ready and /stats/prometheus and nothing else.
 	ReadyPort = 19001
+	// DrainPort is that of the program that drains it.
+	DrainPort = 19002
 )
 
 // Directories in the Envoy container.

@@ -224,10 +224,8 @@ func endpointsOf(pods []*corev1.Pod, family discoveryv1.AddressType) []discovery
 		if p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed || p.Spec.NodeName == "" {
 			continue
 		}
-		ready, leaving := podReady(p), p.DeletionTimestamp != nil
-		for _, ip := range p.Status.PodIPs {
-			a, err := netip.ParseAddr(ip.IP)
-			if err != nil || a.Is4() != (family == discoveryv1.AddressTypeIPv4) {
+		for _, a := range fleet.Addresses(p) {
+			if a.Is4() != (family == discoveryv1.AddressTypeIPv4) {
 				continue
 			}
 			out = append(out, discoveryv1.Endpoint{
@@ -235,7 +233,7 @@ func endpointsOf(pods []*corev1.Pod, family discoveryv1.AddressType) []discovery
 				NodeName:  ptr(p.Spec.NodeName),
 				TargetRef: &corev1.ObjectReference{Kind: "Pod", Namespace: p.Namespace, Name: p.Name, UID: p.UID},
 				Conditions: discoveryv1.EndpointConditions{
-					Ready: ptr(ready && !leaving), Serving: ptr(ready), Terminating: ptr(leaving),
+					Ready: ptr(fleet.Ready(p)), Serving: ptr(fleet.Serving(p)), Terminating: ptr(p.DeletionTimestamp != nil),
 				},
 			})
 			break
@@ -243,15 +241,6 @@ func endpointsOf(pods []*corev1.Pod, family discoveryv1.AddressType) []discovery
 	}
 	slices.SortFunc(out, func(a, b discoveryv1.Endpoint) int { return strings.Compare(a.Addresses[0], b.Addresses[0]) })
 	return out
-}
-
-// Ready says whether the pod is ready and stays.
-func Ready(p *corev1.Pod) bool { return podReady(p) && p.DeletionTimestamp == nil }
-
-func podReady(p *corev1.Pod) bool {
-	return slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
-		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
-	})
 }
 
 func ptr[T any](v T) *T { return &v }

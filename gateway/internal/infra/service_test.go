@@ -14,6 +14,7 @@ import (
 
 	"github.com/porchlight-lb/porchlight/api/v1beta1"
 	"github.com/porchlight-lb/porchlight/gateway/ingest"
+	"github.com/porchlight-lb/porchlight/gateway/internal/fleet"
 	"github.com/porchlight-lb/porchlight/gateway/ir"
 	"github.com/porchlight-lb/porchlight/internal/names"
 )
@@ -106,6 +107,8 @@ func pod(node string, ready bool, ips ...string) *corev1.Pod {
 func TestEndpointSlices(t *testing.T) {
 	leaving := pod("n2", true, "10.0.0.2")
 	leaving.DeletionTimestamp = &metav1.Time{}
+	leaving.Annotations = map[string]string{fleet.ServesAnnotation: "ns/web/80"}
+	leaving.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "envoy", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}}
 	done := pod("n3", false, "10.0.0.3")
 	done.Status.Phase = corev1.PodFailed
 	s := service(wanted(), &v1beta1.EnvoyFleet{}, []corev1.ServicePort{servicePort(wanted().Ports[0], 20007)})

@@ -23,6 +23,7 @@ import (
 	"github.com/porchlight-lb/porchlight/api/v1beta1"
 	"github.com/porchlight-lb/porchlight/gateway/ingest"
 	"github.com/porchlight-lb/porchlight/gateway/internal/certs"
+	"github.com/porchlight-lb/porchlight/gateway/internal/fleet"
 	"github.com/porchlight-lb/porchlight/gateway/internal/infra"
 	"github.com/porchlight-lb/porchlight/gateway/internal/mailbox"
 	"github.com/porchlight-lb/porchlight/gateway/internal/server"
@@ -53,7 +54,7 @@ type Loop struct {
 	Hub *server.Hub
 	TLS *certs.Serving
 	// What the leader's tasks are to write.
-	Fleets   *mailbox.Box[[]*v1beta1.EnvoyFleet]
+	Fleets   *mailbox.Box[[]fleet.Wanted]
 	Plans    *mailbox.Box[infra.Plan]
 	Statuses *mailbox.Box[ingest.Output]
 
@@ -169,6 +170,7 @@ func (l *Loop) watch(ctx context.Context) error {
 		{&corev1.ConfigMap{}, l.marks.marking(translates, nil)},
 		{&corev1.Pod{}, l.marks.marking(translates, nil)},
 		{&appsv1.Deployment{}, l.marks.marking(writes, nil)},
+		{&appsv1.DaemonSet{}, l.marks.marking(writes, nil)},
 		{&discoveryv1.EndpointSlice{}, l.marks.markingEndpoints()},
 	}
 	for _, h := range handlers {
@@ -286,16 +288,16 @@ func (l *Loop) refresh(o *objects, services map[types.NamespacedName]struct{}) *
 // handOut gives the leader's tasks what is to be written.
 func (l *Loop) handOut(o *objects) {
 	out := l.last.output
-	fleets := map[types.NamespacedName]*v1beta1.EnvoyFleet{}
-	var list []*v1beta1.EnvoyFleet
+	byName := map[types.NamespacedName]*v1beta1.EnvoyFleet{}
 	for _, f := range o.input.Fleets {
-		name := types.NamespacedName{Namespace: f.Namespace, Name: f.Name}
-		if _, ok := out.Fleets[name]; ok {
-			fleets[name] = f
-			list = append(list, f)
-		}
+		byName[types.NamespacedName{Namespace: f.Namespace, Name: f.Name}] = f
 	}
-	slices.SortFunc(list, func(a, b *v1beta1.EnvoyFleet) int { return strings.Compare(a.Name, b.Name) })
+	fleets := map[types.NamespacedName]*v1beta1.EnvoyFleet{}
+	var list []fleet.Wanted
+	for _, p := range out.FleetPlans {
+		fleets[p.Name] = byName[p.Parameters]
+		list = append(list, fleet.Wanted{FleetPlan: p, Fleet: byName[p.Parameters]})
+	}
 	uids := map[types.NamespacedName]types.UID{}
 	for _, g := range o.input.Gateways {
 		uids[types.NamespacedName{Namespace: g.Namespace, Name: g.Name}] = g.UID

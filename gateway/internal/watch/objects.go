@@ -14,7 +14,6 @@ import (
 
 	"github.com/porchlight-lb/porchlight/api/v1beta1"
 	"github.com/porchlight-lb/porchlight/gateway/ingest"
-	"github.com/porchlight-lb/porchlight/gateway/internal/envoys"
 	"github.com/porchlight-lb/porchlight/gateway/internal/fleet"
 	"github.com/porchlight-lb/porchlight/gateway/internal/infra"
 	"github.com/porchlight-lb/porchlight/gateway/ir"
@@ -183,8 +182,8 @@ func served(pods []*corev1.Pod) func(fleet, listener string) bool {
 	ready := map[string]int{}
 	serving := map[string]map[string]int{}
 	for _, p := range pods {
-		listeners, known := envoys.Serves(p)
-		if !known || !infra.Ready(p) {
+		listeners, known := fleet.Serves(p)
+		if !known || !fleet.Ready(p) {
 			continue
 		}
 		name := p.Labels[fleet.Label]

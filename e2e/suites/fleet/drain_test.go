@@ -1,0 +1,69 @@
+//go:build e2e
+
+package fleet
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/porchlight-lb/porchlight/e2e/cluster"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// ended waits until no pod of the group ends any more.
+func ended(t *testing.T, c *cluster.Cluster, name string) {
+	t.Helper()
+	cluster.Eventually(t, "the Envoys that leave have ended", func(ctx context.Context) error {
+		var list corev1.PodList
+		if err := c.List(ctx, &list, client.InNamespace(cluster.System), client.MatchingLabels{group: name}); err != nil {
+			return err
+		}
+		for _, p := range list.Items {
+			if p.DeletionTimestamp != nil {
+				return fmt.Errorf("%s ends since %v", p.Name, p.DeletionTimestamp)
+			}
+		}
+		return nil
+	})
+}
+
+// No request fails while each Envoy is replaced, nor while there are fewer.
+func TestNoRequestFailsWhileEnvoysLeave(t *testing.T) {
+	c := cluster.ForTest(t)
+	ns := c.Namespace(t)
+	c.Apply(t, ns, fleet("changing", "{replicas: 3, drainTime: 10s}")+site("web", "changing", "{}"))
+	ready(t, c, "changing", 3)
+	url := served(t, c, ns, "web")
+
+	t.Run("rolling restart", func(t *testing.T) {
+		underLoad(t, c, url, func() {
+			kubectl(t, c, "rollout", "restart", "-n", cluster.System, "deployment/changing")
+			kubectl(t, c, "rollout", "status", "-n", cluster.System, "deployment/changing", "--timeout=90s")
+			ended(t, c, "changing")
+		})
+	})
+	t.Run("scale down and up", func(t *testing.T) {
+		underLoad(t, c, url, func() {
+			for _, n := range []int32{1, 3} {
+				kubectl(t, c, "patch", "envoyfleet", "-n", cluster.System, "changing", "--type=merge", "-p", fmt.Sprintf(`{"spec":{"replicas":%d}}`, n))
+				ready(t, c, "changing", n)
+				ended(t, c, "changing")
+			}
+		})
+	})
+	t.Run("another kind", func(t *testing.T) {
+		underLoad(t, c, url, func() {
+			kubectl(t, c, "patch", "envoyfleet", "-n", cluster.System, "changing", "--type=merge", "-p", `{"spec":{"kind":"DaemonSet","replicas":null}}`)
+			cluster.Eventually(t, "the Deployment is gone", func(context.Context) error {
+				out, err := c.Kubectl("get", "deployment", "-n", cluster.System, "changing", "--ignore-not-found", "-o", "name")
+				if err == nil && out != "" {
+					err = fmt.Errorf("there is %s", out)
+				}
+				return err
+			})
+			ended(t, c, "changing")
+		})
+	})
+}

@@ -1,0 +1,118 @@
+//go:build e2e
+
+package fleet
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/porchlight-lb/porchlight/e2e/cluster"
+)
+
+const (
+	// keepers hold a connection each and ask keptPerSecond times a second on
+	// it; newPerSecond requests a second come on a connection of their own.
+	keepers       = 10
+	keptPerSecond = 10
+	newPerSecond  = 100
+	// answered is how long an answer may take.
+	answered = 5 * time.Second
+)
+
+// load is what a client of a Gateway saw.
+type load struct {
+	mu       sync.Mutex
+	began    time.Time
+	requests int
+	failed   []string
+}
+
+func (l *load) note(kind string, at time.Time, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.requests++
+	if err != nil {
+		l.failed = append(l.failed, fmt.Sprintf("%s after %v: %v", kind, at.Sub(l.began).Round(time.Millisecond), err))
+	}
+}
+
+// underLoad asks url from the client's host 200 times a second while it does
+// what during does, and for a second before and after. Every request must be
+// answered with 200.
+func underLoad(t *testing.T, c *cluster.Cluster, url string, during func()) {
+	t.Helper()
+	l := &load{began: time.Now()}
+	ctx, stop := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	for range keepers {
+		wg.Go(func() {
+			transport := &http.Transport{DialContext: c.Lab.Dialer("client")}
+			defer transport.CloseIdleConnections()
+			each(ctx, keptPerSecond, func() { l.ask(transport, url, "kept connection") })
+		})
+	}
+	wg.Go(func() {
+		transport := &http.Transport{DialContext: c.Lab.Dialer("client"), DisableKeepAlives: true}
+		each(ctx, newPerSecond, func() { wg.Go(func() { l.ask(transport, url, "new connection") }) })
+	})
+	func() {
+		defer wg.Wait()
+		defer stop()
+		pause(ctx)
+		during()
+		pause(ctx)
+	}()
+	t.Logf("%d requests, %d failed", l.requests, len(l.failed))
+	for i, f := range l.failed {
+		if i == 20 {
+			t.Errorf("… and %d more", len(l.failed)-i)
+			break
+		}
+		t.Error(f)
+	}
+}
+
+func (l *load) ask(transport *http.Transport, url, kind string) {
+	at := time.Now()
+	// It ends by itself, so that what is under way at the end is not failed.
+	ctx, cancel := context.WithTimeout(context.Background(), answered)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err == nil {
+		var resp *http.Response
+		if resp, err = transport.RoundTrip(req); err == nil {
+			if _, err = io.Copy(io.Discard, resp.Body); err == nil && resp.StatusCode != http.StatusOK {
+				err = fmt.Errorf("status %d", resp.StatusCode)
+			}
+			_ = resp.Body.Close() // it has been read
+		}
+	}
+	l.note(kind, at, err)
+}
+
+// each calls f perSecond times a second until ctx ends.
+func each(ctx context.Context, perSecond int, f func()) {
+	tick := time.NewTicker(time.Second / time.Duration(perSecond))
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			f()
+		}
+	}
+}
+
+// pause is the time before and after in which nothing happens.
+func pause(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(time.Second):
+	}
+}

@@ -1,0 +1,93 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/porchlight-lb/porchlight/api/v1beta1"
+	"github.com/porchlight-lb/porchlight/internal/reason"
+)
+
+// count is of Envoys: how many there should be, and how many are ready.
+type count struct{ wanted, ready int32 }
+
+// report writes the statuses of the EnvoyFleets where they have changed. That
+// of a dedicated one sums up the Envoys of all its Gateways.
+func (t *Task) report(ctx context.Context, fleets []Wanted) error {
+	counts := map[string]count{}
+	for i := range fleets {
+		w := &fleets[i]
+		c, err := t.count(ctx, w)
+		if err != nil {
+			return err
+		}
+		sum := counts[w.Fleet.Name]
+		counts[w.Fleet.Name] = count{sum.wanted + c.wanted, sum.ready + c.ready}
+	}
+	var list v1beta1.EnvoyFleetList
+	if err := t.Client.List(ctx, &list, client.InNamespace(t.Keeper.Namespace)); err != nil {
+		return fmt.Errorf("listing the EnvoyFleets: %w", err)
+	}
+	var errs []error
+	for i := range list.Items {
+		errs = append(errs, t.write(ctx, &list.Items[i], counts[list.Items[i].Name]))
+	}
+	return errors.Join(errs...)
+}
+
+func (t *Task) count(ctx context.Context, w *Wanted) (count, error) {
+	var c count
+	var err error
+	if w.Fleet.Spec.Kind == v1beta1.FleetDaemonSet {
+		var d appsv1.DaemonSet
+		err = t.Client.Get(ctx, w.Name, &d)
+		c.wanted = d.Status.DesiredNumberScheduled
+	} else {
+		var d appsv1.Deployment
+		if err = t.Client.Get(ctx, w.Name, &d); err == nil && d.Spec.Replicas != nil {
+			c.wanted = *d.Spec.Replicas
+		}
+	}
+	if client.IgnoreNotFound(err) != nil { // its creation comes as an event
+		return c, fmt.Errorf("reading the workload of fleet %s: %w", w.Name.Name, err)
+	}
+	var pods corev1.PodList
+	if err := t.Client.List(ctx, &pods, client.InNamespace(w.Name.Namespace), client.MatchingLabels{Label: w.Name.Name}, client.UnsafeDisableDeepCopy); err != nil {
+		return c, fmt.Errorf("listing the pods of fleet %s: %w", w.Name.Name, err)
+	}
+	for i := range pods.Items {
+		if Ready(&pods.Items[i]) {
+			c.ready++
+		}
+	}
+	return c, nil
+}
+
+func (t *Task) write(ctx context.Context, f *v1beta1.EnvoyFleet, n count) error {
+	updated := f.DeepCopy()
+	updated.Status.Replicas, updated.Status.ReadyReplicas = n.wanted, n.ready
+	c := metav1.Condition{
+		Type: string(reason.Ready), Status: metav1.ConditionTrue, Reason: string(reason.Ready),
+		ObservedGeneration: f.Generation, LastTransitionTime: metav1.NewTime(t.Now()),
+		Message: fmt.Sprintf("%d of %d Envoys are ready.", n.ready, n.wanted),
+	}
+	if n.ready < n.wanted {
+		c.Status, c.Reason = metav1.ConditionFalse, string(reason.EnvoysNotReady)
+	}
+	meta.SetStatusCondition(&updated.Status.Conditions, c)
+	if equality.Semantic.DeepEqual(f.Status, updated.Status) {
+		return nil
+	}
+	if err := t.Client.Status().Update(ctx, updated); err != nil {
+		return fmt.Errorf("writing the status of EnvoyFleet %s: %w", f.Name, err)
+	}
+	return nil
+}
