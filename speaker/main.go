@@ -124,6 +124,10 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 	sessions := &status.Sessions{
 		Log: log, Node: o.node, Namespace: o.Namespace, API: api, Plan: routes.Do,
 		Recorder: mgr.GetEventRecorder("porchlight-speaker"),
+		Writer: func() (node string) {
+			speaker.Do(func(e *election.Election) { node = e.Writer() })
+			return node
+		},
 	}
 	sessions.Init()
 	routes.Changed = sessions.Changed

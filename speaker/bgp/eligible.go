@@ -130,7 +130,7 @@ func (p *Planner) Explain(ip netip.Addr) (Verdict, bool) {
 // address.
 func (p *Planner) told(a *Address, node string) bool {
 	for name, peer := range p.peers {
-		if !p.sessions[session{node, name}] {
+		if !p.sessions[session{node, name}].Up {
 			continue
 		}
 		for _, adv := range p.usable(a, node) {
@@ -140,58 +140,6 @@ func (p *Planner) told(a *Address, node string) bool {
 		}
 	}
 	return false
-}
-
-// resolvePeers decides which peers this node keeps a session to. Whatever is
-// wrong with one leaves the others as they are.
-func (p *Planner) resolvePeers() {
-	states := map[string]PeerState{}
-	first := map[string]string{} // where: the peer that is there
-	for _, name := range slices.Sorted(maps.Keys(p.peers)) {
-		peer := p.peers[name]
-		if peer.Nodes != nil && !peer.Nodes[p.node] {
-			continue
-		}
-		state := PeerState{Peer: peer, Password: peer.Password, Refused: peer.Refused}
-		if peer.Secret != "" {
-			secret, found := p.secrets[peer.Secret]
-			state.Password = secret.Password
-			switch {
-			case state.Refused.Reason != "":
-			case !found:
-				state.Refused = refusal(reason.SecretNotFound, "there is no Secret %s of type kubernetes.io/basic-auth", peer.Secret)
-			case secret.Invalid:
-				state.Refused = refusal(reason.SecretInvalid, "Secret %s has no password, or one of more than 80 bytes", peer.Secret)
-			}
-		}
-		if peer.Profile != "" {
-			if profile, found := p.profiles[peer.Profile]; found {
-				state.Profile = &profile
-			} else if state.Refused.Reason == "" {
-				state.Refused = refusal(reason.BFDProfileNotFound, "there is no BFDProfile %s", peer.Profile)
-			}
-		}
-		if other, taken := first[peer.where()]; taken && state.Refused.Reason == "" {
-			state.Refused = refusal(reason.DuplicatePeer, "BGPPeer %s has the same %s", other, peer.where())
-		}
-		if state.Refused.Reason == "" {
-			first[peer.where()] = name
-		}
-		states[name] = state
-	}
-	p.states = states
-	p.judged = true
-	for name := range p.paths {
-		if state, ok := states[name]; !ok || state.Refused.Reason != "" {
-			delete(p.paths, name)
-		}
-	}
-	for name, state := range states {
-		if state.Refused.Reason == "" && p.paths[name] == nil {
-			p.paths[name] = map[netip.Prefix]*Attributes{}
-		}
-	}
-	p.everything()
 }
 
 // resolveAll understands the words of all advertisements again.
@@ -228,38 +176,4 @@ func (p *Planner) alias(word string) (string, bool) {
 		}
 	}
 	return "", false
-}
-
-// AdvertisementState is what is to be said of an advertisement.
-type AdvertisementState struct {
-	Name    string
-	Refused Refusal
-}
-
-// Advertisements returns the state of all advertisements, by name.
-func (p *Planner) Advertisements() []AdvertisementState {
-	overruled := map[string]bool{}
-	for _, names := range p.conflict {
-		for name := range names {
-			overruled[name] = true
-		}
-	}
-	var out []AdvertisementState
-	for _, name := range slices.Sorted(maps.Keys(p.advertisements)) {
-		adv := p.advertisements[name]
-		s := AdvertisementState{Name: name, Refused: adv.refused}
-		if s.Refused.Reason == "" {
-			for _, peer := range adv.Peers {
-				if _, found := p.peers[peer]; !found {
-					s.Refused = refusal(reason.PeerNotFound, "there is no BGPPeer %s", peer)
-					break
-				}
-			}
-		}
-		if s.Refused.Reason == "" && overruled[name] {
-			s.Refused = refusal(reason.LocalPrefConflict, "another BGPAdvertisement, first by name, gives a prefix another localPref")
-		}
-		out = append(out, s)
-	}
-	return out
 }

@@ -21,7 +21,7 @@ type Planner struct {
 	secrets        map[string]SetSecret
 	addresses      map[netip.Addr]*address
 	within         map[netip.Prefix]map[netip.Addr]bool // addresses of a prefix
-	sessions       map[session]bool                     // that are up
+	sessions       map[session]SetSession
 	proxyDown      bool
 	draining, gone bool
 
@@ -32,7 +32,7 @@ type Planner struct {
 	dirty    map[netip.Prefix]bool
 	changed  map[change]bool
 	touched  map[netip.Addr]bool
-	judged   bool // States and Advertisements may differ
+	judged   bool // States, PeerStates and Advertisements may differ
 }
 
 type session struct{ node, peer string }
@@ -79,7 +79,7 @@ func New(node string) *Planner {
 	return &Planner{
 		node: node, nodes: map[string]reason.Reason{}, peers: map[string]Peer{}, advertisements: map[string]*advertisement{},
 		communities: map[string]map[string]string{}, profiles: map[string]bfd.Config{}, secrets: map[string]SetSecret{},
-		addresses: map[netip.Addr]*address{}, within: map[netip.Prefix]map[netip.Addr]bool{}, sessions: map[session]bool{},
+		addresses: map[netip.Addr]*address{}, within: map[netip.Prefix]map[netip.Addr]bool{}, sessions: map[session]SetSession{},
 		states: map[string]PeerState{}, paths: map[string]map[netip.Prefix]*Attributes{}, conflict: map[netip.Prefix]map[string]bool{},
 		same: map[string]*Attributes{}, dirty: map[netip.Prefix]bool{}, changed: map[change]bool{}, touched: map[netip.Addr]bool{},
 	}
@@ -91,10 +91,12 @@ func (p *Planner) Step(ev Event) {
 	case SetNode:
 		if old, known := p.nodes[ev.Name]; !known || old != ev.Reason {
 			p.nodes[ev.Name] = ev.Reason
+			p.judged = p.judged || !known
 			p.everything()
 		}
 	case DeleteNode:
 		delete(p.nodes, ev.Name)
+		p.judged = true
 		p.everything()
 	case SetProxy:
 		if p.proxyDown != ev.Down {
@@ -148,13 +150,16 @@ func (p *Planner) Step(ev Event) {
 		}
 	case SetSession:
 		key := session{ev.Node, ev.Peer}
-		if p.sessions[key] != ev.Up {
-			if delete(p.sessions, key); ev.Up {
-				p.sessions[key] = true
-			}
+		if old := p.sessions[key]; old.Up != ev.Up {
 			for ip := range p.addresses {
 				p.touched[ip] = true
 			}
+		} else if old.Refused == ev.Refused {
+			break
+		}
+		p.judged = true
+		if delete(p.sessions, key); ev != (SetSession{Node: ev.Node, Peer: ev.Peer}) {
+			p.sessions[key] = ev
 		}
 	case Drain:
 		p.draining = true
@@ -190,8 +195,9 @@ func (p *Planner) Touched() []netip.Addr {
 	return out
 }
 
-// Judged reports whether States or Advertisements may differ since the last
-// call, other than by LocalPrefConflict, which comes with an address of Touched.
+// Judged reports whether States, PeerStates or Advertisements may differ since
+// the last call, other than by LocalPrefConflict, which comes with an address of
+// Touched.
 func (p *Planner) Judged() bool {
 	judged := p.judged
 	p.judged = false

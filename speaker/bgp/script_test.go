@@ -23,10 +23,10 @@ import (
 //	profile NAME | delete-profile NAME | secret NAME [invalid] | delete-secret NAME
 //	address IP [ADVERTISEMENT...] [local=A,B] [no-endpoints]
 //	delete-peer NAME | delete-advertise NAME | delete IP
-//	session NODE PEER up|down
+//	session NODE PEER up|down|REASON
 //	drain | withdraw
 //	explain IP: why it is announced or not, and to which peers of n1
-//	advertisements: the state of each
+//	advertisements | peers: the state of each
 //
 // Commands print the paths that change, and the peers whose state changes.
 func TestScripts(t *testing.T) {
@@ -41,6 +41,10 @@ func TestScripts(t *testing.T) {
 			case "advertisements":
 				for _, a := range p.Advertisements() {
 					fmt.Fprintf(out, "%s: %s\n", a.Name, format(a.Refused))
+				}
+			case "peers":
+				for _, s := range p.PeerStates() {
+					fmt.Fprintf(out, "%s: %s\n", s.Name, format(s.Refused))
 				}
 			default:
 				p.Step(parse(t, words[0], words[1:]))
@@ -148,7 +152,11 @@ func parse(t *testing.T, command string, args []string) Event {
 	case "delete":
 		return DeleteAddress{netip.MustParseAddr(name)}
 	case "session":
-		return SetSession{args[0], args[1], args[2] == "up"}
+		ev := SetSession{Node: args[0], Peer: args[1], Up: args[2] == "up"}
+		if args[2] != "up" && args[2] != "down" {
+			ev.Refused = Refusal{reason.Reason(args[2]), "as it said"}
+		}
+		return ev
 	case "drain":
 		return Drain{}
 	case "withdraw":

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -103,7 +104,7 @@ func (o *Originator) objects(state *watch.State) {
 	for _, name := range slices.Sorted(maps.Keys(p.Sessions)) {
 		s := p.Sessions[name]
 		if s.Node != "" {
-			say("session", s.Node+"/"+s.Peer, bgp.SetSession{Node: s.Node, Peer: s.Peer, Up: s.Up})
+			say("session", s.Node+"/"+s.Peer, bgp.SetSession{Node: s.Node, Peer: s.Peer, Up: s.Up, Refused: ofNode(s)})
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(o.posted)) {
@@ -117,6 +118,17 @@ func (o *Originator) objects(state *watch.State) {
 		}
 	}
 	o.posted = now
+}
+
+// ofNode is why a node, of itself, has no session; empty where it has one, or
+// tries.
+func ofNode(s *watch.Session) bgp.Refusal {
+	why, message, _ := strings.Cut(s.Refused, ": ")
+	switch r := reason.Reason(why); r {
+	case reason.VRFNotFound, reason.InterfaceNotFound, reason.NoDefaultGateway:
+		return bgp.Refusal{Reason: r, Message: message}
+	}
+	return bgp.Refusal{}
 }
 
 // gone takes back what was said.

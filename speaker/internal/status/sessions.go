@@ -39,8 +39,9 @@ const (
 	retryWrite = 5 * time.Second
 )
 
-// Sessions writes the BGPSessionStates and the ConfigurationState of a node:
-// each at most once a second, and only where it says something new.
+// Sessions writes the BGPSessionStates and the ConfigurationState of a node, and
+// as one node for all the conditions of BGPPeers and BGPAdvertisements: each at
+// most once a second, and only where it says something new.
 type Sessions struct {
 	Log       *slog.Logger
 	Node      string
@@ -49,12 +50,17 @@ type Sessions struct {
 	Recorder  events.EventRecorder
 	// Plan runs f with the BGP plan.
 	Plan func(f func(*bgp.Planner)) bool
+	// Writer names the node that writes what all nodes know.
+	Writer func() string
 
 	mu     sync.Mutex
 	states map[string]peering.State // by peer
 	due    map[string]time.Time     // objects that may say something new, by id
 	wake   chan struct{}
-	said   map[string]any // Run's alone: what was written, by id
+	// The rest is Run's alone.
+	said    map[string]any         // what was written, by id
+	ready   map[string]bgp.Refusal // of BGPPeers and BGPAdvertisements, as written; nil: nothing is known
+	readyAt time.Time              // when it was nil last
 }
 
 // Init makes what Changed and Touch need, which may be called from then on.
@@ -94,8 +100,12 @@ func (s *Sessions) event(peer, kind string, why reason.Reason, note string) {
 	s.Recorder.Eventf(about, nil, kind, string(why), "Peer", "%s", note)
 }
 
-// Touch has the ConfigurationState looked at.
-func (s *Sessions) Touch() { s.touch(s.configurationID()) }
+// Touch has the ConfigurationState looked at, and the conditions of BGPPeers and
+// BGPAdvertisements.
+func (s *Sessions) Touch() {
+	s.touch(s.configurationID())
+	s.touch(readyID)
+}
 
 func (s *Sessions) touch(id string) {
 	s.mu.Lock()
@@ -126,7 +136,8 @@ func (s *Sessions) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-s.wake:
-		case <-time.After(wait):
+		case <-time.After(min(wait, unsaidBy)):
+			s.touch(readyID) // another node may have been the writer
 		}
 	}
 }
@@ -186,6 +197,9 @@ func (s *Sessions) writeDue(ctx context.Context) time.Duration {
 
 // write brings an object up to date, and reports whether it was not.
 func (s *Sessions) write(ctx context.Context, id string) (bool, error) {
+	if id == readyID {
+		return s.writeReady(ctx)
+	}
 	resource, name, _ := strings.Cut(id, "/")
 	meta := metav1.ObjectMeta{Namespace: s.Namespace, Name: name, Labels: map[string]string{names.ManagedBy: names.Porchlight, nodeLabel: s.Node}}
 	var want any

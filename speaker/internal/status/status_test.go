@@ -95,6 +95,8 @@ type server struct {
 	mu     sync.Mutex
 	writes []string
 	bodies [][]byte
+	// objects to answer with, by path.
+	objects map[string]string
 }
 
 func (s *server) ServeHTTP(out http.ResponseWriter, in *http.Request) {
@@ -110,6 +112,10 @@ func (s *server) ServeHTTP(out http.ResponseWriter, in *http.Request) {
 		s.bodies = append(s.bodies, body)
 	}
 	out.Header().Set("Content-Type", "application/json")
+	if object, ok := s.objects[in.URL.Path]; ok && in.Method == http.MethodGet {
+		_, _ = out.Write([]byte(object))
+		return
+	}
 	_, _ = out.Write([]byte(`{"kind":"Status","apiVersion":"v1","status":"Success"}`))
 }
 

@@ -37,10 +37,12 @@ type Password struct{ Value string }
 
 func (Password) String() string { return "[redacted]" }
 
-// Session says whether a node's session to a peer is up.
+// Session says whether a node's session to a peer is up. Refused is what the
+// node says where it does not even try: the reason, a colon, and more words.
 type Session struct {
 	Node, Peer string
 	Up         bool
+	Refused    string
 }
 
 func newPeering() Peering {
@@ -110,6 +112,10 @@ func (w *Watch) passwords(api rest.Interface) kind[*corev1.Secret, *Password] {
 
 func (w *Watch) sessions(api rest.Interface) kind[*v1beta1.BGPSessionState, *Session] {
 	return peering(w, api, "bgpsessionstates", &v1beta1.BGPSessionState{}, w.state.Peering.Sessions, func(o *v1beta1.BGPSessionState) *Session {
-		return &Session{o.Status.Node, o.Status.Peer, o.Status.State == v1beta1.SessionEstablished}
+		s := &Session{Node: o.Status.Node, Peer: o.Status.Peer, Up: o.Status.State == v1beta1.SessionEstablished}
+		if o.Status.State == v1beta1.SessionIdle {
+			s.Refused = o.Status.LastError
+		}
+		return s
 	})
 }
