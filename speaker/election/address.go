@@ -11,10 +11,12 @@ import (
 // address is all that is known of one address.
 type address struct {
 	Address
-	changed int // value of news when Address was set
+	hash    uint64 // of IP, for scores
+	changed int    // value of news when Address was set
 	claim   Claim
 	// vouched: the holder was a live member when the claim came.
 	vouched bool
+	wrote   time.Duration // when this node wrote a claim last
 	// answering are the interfaces answered on.
 	answering []string
 
@@ -35,6 +37,12 @@ type address struct {
 
 	fence
 
+	// dirty: it is to be looked at; and at this time, if it has a slot among
+	// the timers, counted from 1.
+	dirty bool
+	at    time.Duration
+	slot  int
+
 	// owner and why were told last, by Moves and Changed.
 	owner string
 	why   reason.Reason
@@ -44,7 +52,7 @@ func byIP(x, y *address) int { return netip.Addr.Compare(x.IP, y.IP) }
 
 // evaluate decides what this node does about an address.
 func (e *Election) evaluate(a *address) {
-	delete(e.timed, a)
+	e.unwake(a)
 	if e.suspended != 0 {
 		e.answer(a, false)
 		return
@@ -152,7 +160,10 @@ func (e *Election) theirs(a *address) (open bool) {
 	a.watching, a.foreign = false, false
 	_, told := e.states[a.claim.Node]
 	switch {
-	case a.claim.To == e.self && e.reason(&a.Address, e.self) == "":
+	case a.claim.To == e.self && e.reason(&a.Address, e.self) == "",
+		// It does not answer, but this node does. Though it may defer to a third:
+		// it may have heard that one long ago, and if not, both hear each other.
+		a.claim.Phase == Deferred && len(a.answering) > 0 && e.mayStay(a, e.self):
 		e.unplan(a)
 		e.claim(a, Held, "", a.claim.Cause)
 	case told && e.reason(&a.Address, a.claim.Node) != "":

@@ -494,7 +494,10 @@ func (c *cluster) look(by, at *host) {
 		case live:
 			by.views[at.name] = true
 			c.step(by, MemberUp{at.name})
-			c.exchangeSurely(by, at)
+			// Whoever finds others calls a few of them.
+			if c.rng.IntN(len(c.nodes)) < 16 {
+				c.exchangeSurely(by, at)
+			}
 		default:
 			delete(by.views, at.name)
 			c.step(by, MemberDown{at.name})
@@ -550,6 +553,14 @@ func (c *cluster) setNode(name string, r reason.Reason) {
 	c.api[name] = r
 	c.tellAll(SetNode{name, r})
 	c.changedNode(c.byName[name])
+}
+
+// give lets all hosts have an address from the beginning.
+func (c *cluster) give(a Address) {
+	c.addresses[a.IP] = a
+	for _, h := range c.nodes {
+		c.step(h, SetAddress{a})
+	}
 }
 
 func (c *cluster) setAddress(a Address) {

@@ -57,6 +57,8 @@ type Config struct {
 const (
 	// tellEvery repeats the news that the node drains, as long as it does.
 	tellEvery = 250 * time.Millisecond
+	// tellAgainEvery is the least time between tellings of what is not new.
+	tellAgainEvery = time.Second
 	// batch is how long after a message the next waits, so that a burst goes out
 	// in few, while the news of a quiet time goes at once.
 	batch = 20 * time.Millisecond
@@ -90,11 +92,12 @@ type Election struct {
 	others int           // speakers that there should be besides
 
 	members map[string]time.Duration // live, since when
+	left    map[string]time.Duration // dead, since when
 	weights []count                  // recent numbers of members, oldest first
 	nodes   map[string]reason.Reason // what the API says of nodes
 	states  map[string]NodeState     // what nodes say of themselves, the dead too
 	macs    map[MAC]string           // whose they are, or were last
-	able    []string                 // nodes that may announce; nil: to be made
+	able    []able                   // nodes that may announce, in order; nil: to be made
 	present int                      // members that told their state; -1: to be counted
 
 	// news counts what changed of nodes and addresses, and stood is its value
@@ -105,16 +108,15 @@ type Election struct {
 	addresses map[netip.Addr]*address
 	strangers map[netip.Addr]stranger // claims of addresses that are not wanted
 	answering map[*address]struct{}
-	held      map[string]map[*address]struct{} // by holder, unless released
-	planned   map[string]int                   // orphans that rank a node first
+	loads     map[string]*load
+	sorted    []*address // addresses; nil: to be made
 
-	// An event touches few addresses: those that it is about, those that the
-	// node holds that it is about, the open ones, which nobody holds who may,
-	// and those that waited for the time.
-	dirty    map[*address]struct{}
-	dirtyAll bool
-	open     map[*address]struct{}
-	timed    map[*address]time.Duration
+	// What is to be looked at (pending.go).
+	dirty, spare []*address
+	dirtyAll     bool
+	open         map[*address]struct{}
+	review       bool // the open ones, at the next tick
+	timed        timers
 
 	resync     map[string]time.Duration // by member, when state may be exchanged again
 	suspended  time.Duration            // until when, after a freeze
@@ -125,6 +127,9 @@ type Election struct {
 	rebalanced time.Duration            // last move for the sake of load
 	swept      time.Duration
 	told       time.Duration // last time the others were told of the drain
+	stated     time.Duration // last change of this node's state
+	missed     time.Duration // since when somebody missed what this node told
+	retold     time.Duration // last time it was told again
 	ranked     []candidate
 	ready      Ready
 	outClaims  map[netip.Addr]struct{} // whose claims are to be told
@@ -149,12 +154,11 @@ func New(cfg Config, now time.Duration) *Election {
 	}
 	e := &Election{
 		cfg: cfg, self: cfg.Node, clock: now, now: now, changed: now, rebalanced: now, swept: now,
-		failedBack: never, retry: never, sent: now - batch,
-		members: map[string]time.Duration{}, nodes: map[string]reason.Reason{}, states: map[string]NodeState{}, stood: map[string]int{},
+		failedBack: never, retry: never, missed: never, sent: now - batch,
+		members: map[string]time.Duration{}, left: map[string]time.Duration{}, nodes: map[string]reason.Reason{}, states: map[string]NodeState{}, stood: map[string]int{},
 		addresses: map[netip.Addr]*address{}, strangers: map[netip.Addr]stranger{}, answering: map[*address]struct{}{},
-		resync: map[string]time.Duration{}, held: map[string]map[*address]struct{}{}, planned: map[string]int{}, macs: map[MAC]string{},
-		dirty: map[*address]struct{}{}, open: map[*address]struct{}{}, timed: map[*address]time.Duration{},
-		outClaims: map[netip.Addr]struct{}{},
+		resync: map[string]time.Duration{}, loads: map[string]*load{}, macs: map[MAC]string{},
+		open: map[*address]struct{}{}, outClaims: map[netip.Addr]struct{}{},
 	}
 	e.states[e.self] = NodeState{Node: e.self, Run: max(cfg.Run, 1), Version: 1}
 	e.setMember(e.self, true)
@@ -194,6 +198,7 @@ func (e *Election) Step(now time.Duration, event Event) {
 		}
 		e.standing(ev.Name)
 		delete(e.stood, ev.Name)
+		delete(e.left, ev.Name)
 	case SetAddress:
 		e.setAddress(ev.Address)
 	case DeleteAddress:
@@ -229,8 +234,7 @@ func (e *Election) join(others int) {
 	e.joined, e.since, e.others = true, e.now, others
 	e.sendState()
 	e.standing(e.self)
-	for _, ip := range e.order() {
-		a := e.addresses[ip]
+	for _, a := range e.addresses {
 		a.owner = e.ownerOf(a.claim)
 	}
 }
@@ -265,8 +269,8 @@ func (e *Election) Ready() Ready {
 // State is everything that another speaker should know, in order.
 func (e *Election) State() Message {
 	var m Message
-	for _, ip := range e.order() {
-		if a := e.addresses[ip]; a.claim.Term > 0 {
+	for _, a := range e.inOrder() {
+		if a.claim.Term > 0 {
 			m.Claims = append(m.Claims, a.claim)
 		}
 	}
@@ -303,10 +307,6 @@ func (e *Election) Drained() bool {
 	return true
 }
 
-func (e *Election) order() []netip.Addr {
-	return slices.SortedFunc(maps.Keys(e.addresses), netip.Addr.Compare)
-}
-
 // standing notes that a node changed in what it may do: that matters to what it
 // holds, and to what nobody holds who may.
 func (e *Election) standing(node string) {
@@ -318,12 +318,10 @@ func (e *Election) standing(node string) {
 		e.dirtyAll = true
 		return
 	}
-	for a := range e.held[node] {
-		e.dirty[a] = struct{}{}
+	for a := range e.held(node) {
+		e.touch(a)
 	}
-	for a := range e.open {
-		e.dirty[a] = struct{}{}
-	}
+	e.review = true
 }
 
 func (e *Election) setMember(node string, live bool) {
@@ -332,8 +330,14 @@ func (e *Election) setMember(node string, live bool) {
 	}
 	if live {
 		e.members[node] = e.now
+		if since, was := e.left[node]; was {
+			// It was away before it was missed.
+			e.missed = min(e.missed, since-e.cfg.Merge)
+			delete(e.left, node)
+		}
 	} else {
 		delete(e.members, node)
+		e.left[node] = e.now
 	}
 	e.weights = append(e.weights, count{e.now, len(e.members)})
 	e.standing(node)
@@ -368,16 +372,30 @@ func (e *Election) sendState() {
 	s := e.states[e.self]
 	s.Version++
 	e.states[e.self] = s
+	e.stated = e.now
 	if e.joined {
 		e.outState = true
 	}
 }
 
+// tellAgain tells what this node told while somebody was away who is back. That
+// one exchanges full state, but in a large cluster not with this node.
+func (e *Election) tellAgain() {
+	e.outState = e.outState || e.stated >= e.missed
+	for a := range e.held(e.self) {
+		if a.wrote >= e.missed {
+			e.outClaims[a.IP] = struct{}{}
+		}
+	}
+	e.missed, e.retold = never, e.now
+}
+
 func (e *Election) setAddress(in Address) {
 	a := e.addresses[in.IP]
 	if a == nil {
-		a = &address{due: never, ineligible: never}
+		a = &address{due: never, ineligible: never, hash: hashOf(in.IP)}
 		e.addresses[in.IP] = a
+		e.sorted = nil
 		if s, ok := e.strangers[in.IP]; ok {
 			_, a.vouched = e.members[s.claim.Node]
 			a.claim = s.claim
@@ -392,7 +410,7 @@ func (e *Election) setAddress(in Address) {
 	a.Address = in
 	e.news++
 	a.changed = e.news
-	e.dirty[a] = struct{}{}
+	e.touch(a)
 }
 
 func (e *Election) deleteAddress(ip netip.Addr) {
@@ -407,9 +425,9 @@ func (e *Election) deleteAddress(ip netip.Addr) {
 		e.strangers[ip] = stranger{a.claim, e.now}
 	}
 	delete(e.addresses, ip)
-	delete(e.dirty, a)
+	e.sorted = nil
 	delete(e.open, a)
-	delete(e.timed, a)
+	e.unwake(a)
 }
 
 // suspend stops answering until others told what happened meanwhile.
@@ -429,15 +447,13 @@ func (e *Election) suspend() {
 }
 
 func (e *Election) tick() {
-	for a, at := range e.timed {
-		if at <= e.now {
-			delete(e.timed, a)
-			e.dirty[a] = struct{}{}
-		}
-	}
+	e.due()
 	if e.suspended != 0 && e.suspended <= e.now {
 		e.suspended = 0
 		e.dirtyAll = true
+	}
+	if e.missed != never && e.joined && e.now-e.retold >= tellAgainEvery {
+		e.tellAgain()
 	}
 	if e.joined && e.suspended == 0 {
 		e.failback()
@@ -450,31 +466,5 @@ func (e *Election) tick() {
 	if e.now-e.swept > e.cfg.Forget/5 {
 		e.swept = e.now
 		maps.DeleteFunc(e.strangers, func(_ netip.Addr, s stranger) bool { return e.now-s.since > e.cfg.Forget })
-	}
-}
-
-// settle evaluates what the event touched, until nothing is left to do.
-func (e *Election) settle() {
-	if !e.joined {
-		return
-	}
-	if e.dirtyAll {
-		e.dirtyAll = false
-		for _, a := range e.addresses {
-			e.dirty[a] = struct{}{}
-		}
-	}
-	for len(e.dirty) > 0 {
-		for _, a := range slices.SortedFunc(maps.Keys(e.dirty), byIP) {
-			delete(e.dirty, a)
-			e.evaluate(a)
-		}
-	}
-}
-
-// wake has the address looked at again at a time, or sooner.
-func (e *Election) wake(a *address, at time.Duration) {
-	if was, waits := e.timed[a]; !waits || at < was {
-		e.timed[a] = at
 	}
 }

@@ -70,13 +70,26 @@ func (a *Address) failback() bool {
 	return slices.ContainsFunc(a.Advertisements, func(v *Advertisement) bool { return v.Failback })
 }
 
-// preference is the greatest sum of weights by which a node is selected.
-func (a *Address) preference(node string) int {
-	best := 0
+// place returns the greatest sum of weights by which a node is selected, and
+// whether the node has an interface on which the address can be announced.
+func (a *Address) place(node string, on []Interface) (preference int, usable bool) {
 	for _, v := range a.Advertisements {
-		best = max(best, v.Nodes[node])
+		weight, selected := v.Nodes[node]
+		if !selected {
+			continue
+		}
+		preference = max(preference, weight)
+		for i := 0; i < len(on) && !usable; i++ {
+			usable = v.covers(&on[i], a.IP)
+		}
 	}
-	return best
+	return preference, usable
+}
+
+// preference is that of place.
+func (a *Address) preference(node string) int {
+	preference, _ := a.place(node, nil)
+	return preference
 }
 
 // interfaces of a node that can announce the address, in the node's order.

@@ -88,6 +88,11 @@ func (e *Election) unannounced(a *address) reason.Reason {
 	case a.Local != nil && len(a.Local) == 0:
 		return reason.NoLocalEndpoint
 	}
+	for _, n := range e.ableNodes() {
+		if e.reason(&a.Address, n.node) == "" {
+			return reason.NoEligibleNode // it has not claimed it yet
+		}
+	}
 	var common reason.Reason
 	for node := range e.nodes {
 		r := e.reason(&a.Address, node)
@@ -95,9 +100,6 @@ func (e *Election) unannounced(a *address) reason.Reason {
 		case r == reason.SelectorMismatch || r == reason.SpeakerDown:
 		case common == "" || common == r:
 			common = r
-			if r == "" {
-				return reason.NoEligibleNode
-			}
 		default:
 			return reason.NoEligibleNode
 		}

@@ -45,7 +45,8 @@ func (f *fence) watch(now, hold, every time.Duration) {
 
 // outranks says which of two hardware addresses goes on answering for ip.
 func outranks(ev SawAnnouncement) bool {
-	return score(ev.IP, string(ev.Mine[:])) > score(ev.IP, string(ev.From[:]))
+	ip := hashOf(ev.IP)
+	return score(ip, string(ev.Mine[:])) > score(ip, string(ev.From[:]))
 }
 
 func (e *Election) sawAnnouncement(ev SawAnnouncement) {
@@ -62,17 +63,20 @@ func (e *Election) sawAnnouncement(ev SawAnnouncement) {
 		if a.watching {
 			a.until, a.every = e.now+e.yielding(a), probeEvery
 			a.foreign = !known
-			e.dirty[a] = struct{}{}
+			e.touch(a)
 		}
 		return
 	}
-	if _, live := e.members[peer]; live && known {
+	_, live := e.members[peer]
+	// Claims of both were exchanged of late, whatever membership says yet.
+	claimed := a.claim.Node == peer || a.claim.Node == e.self && a.claim.Cause == CauseReassert && e.now-a.wrote < e.cfg.Contest
+	if known && (live || claimed) {
 		// Gossip settles it, unless it does not.
 		if e.now-a.contested > 4*e.cfg.Contest {
 			a.contested = e.now
 		}
 		// One exchange is about all addresses at once.
-		if e.now >= e.resync[peer] {
+		if live && e.now >= e.resync[peer] {
 			e.ready.Resync = append(e.ready.Resync, peer)
 			e.resync[peer] = e.now + e.cfg.Contest/2
 		}
@@ -81,6 +85,11 @@ func (e *Election) sawAnnouncement(ev SawAnnouncement) {
 		}
 	}
 	if outranks(ev) {
+		if a.claim.Node != e.self {
+			// It went on answering for a holder that was not there. That one is, but
+			// yields to this: its claim must not have both stop.
+			e.claim(a, Held, "", CauseFenced)
+		}
 		every := defendEvery
 		if !known {
 			every = defendForeign
@@ -89,7 +98,7 @@ func (e *Election) sawAnnouncement(ev SawAnnouncement) {
 			a.defended = e.now
 			e.ready.Defend = append(e.ready.Defend, ev.IP)
 		}
-		e.dirty[a] = struct{}{}
+		e.touch(a)
 		return
 	}
 	a.foreign = !known
@@ -102,7 +111,7 @@ func (e *Election) sawAnnouncement(ev SawAnnouncement) {
 // other. It differs between nodes: two that share two segments may each win in
 // one, both stop, and must not both come back at once.
 func (e *Election) yielding(a *address) time.Duration {
-	return e.cfg.Fence + e.cfg.Fence/8*time.Duration(score(a.IP, e.self)%8)
+	return e.cfg.Fence + e.cfg.Fence/8*time.Duration(score(a.hash, e.self)%8)
 }
 
 // learnMACs notes the hardware addresses of a node. They stay with it while its

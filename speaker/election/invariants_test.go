@@ -73,6 +73,7 @@ const (
 type truth struct {
 	disturbed time.Duration // last change of the network or of a process
 	unplanned time.Duration // last fault
+	planned   time.Duration // last planned change
 	wrong     time.Duration // until when somebody's membership is wrong
 	// doubles are the addresses that two hosts of one segment answer for,
 	// since when; seen is when one was heard by the other.
@@ -84,6 +85,7 @@ type truth struct {
 	cause         map[netip.Addr]time.Duration // of its moves: the last planned change
 	movesOf       map[netip.Addr]int           // since the last event of the world
 	rebalanced    time.Duration
+	checked       time.Duration // for doubles
 }
 
 func newTruth() truth {
@@ -107,12 +109,12 @@ func (c *cluster) disturb() {
 
 // changedNode notes a planned change of what a node may do.
 func (c *cluster) changedNode(h *host) {
-	c.nodeChanged[h] = c.now
+	c.nodeChanged[h], c.planned = c.now, c.now
 	clear(c.movesOf)
 }
 
 func (c *cluster) changedAddress(ip netip.Addr) {
-	c.ipChanged[ip] = c.now
+	c.ipChanged[ip], c.planned = c.now, c.now
 	delete(c.movesOf, ip)
 }
 
@@ -234,6 +236,10 @@ func (c *cluster) owners(ip netip.Addr) []*host {
 // checkStep is what must hold after every step, beside what is checked where
 // it happens: property 2.
 func (c *cluster) checkStep() {
+	if c.now-c.checked < 10*time.Millisecond {
+		return // not each of thousands of steps within that, of thousands of addresses
+	}
+	c.checked = c.now
 	for ip, since := range c.doubles {
 		begin := max(since, c.disturbed)
 		if c.now-begin <= resolveTime {
@@ -264,7 +270,7 @@ func (c *cluster) checkThawed(h *host) {
 	others := map[netip.Addr]*host{}
 	for ip := range h.answers {
 		for _, o := range c.owners(ip) {
-			if o != h && c.meet(h, o, ip) && c.talk(h, o) && h.views[o.name] {
+			if o != h && c.meet(h, o, ip) && c.talk(h, o) && h.views[o.name] && o.views[h.name] {
 				others[ip] = o
 			}
 		}
@@ -307,6 +313,8 @@ func (c *cluster) took(h *host, ip netip.Addr, moves []Move) {
 		return
 	case c.why(&a, was) != "":
 		return // nobody could follow before
+	case cause == CauseRebalance && c.now-c.planned < settleTime:
+		return // the mean that it is held against may not be known to it yet
 	case cause == CauseRebalance && len(was.answers) > placeBound(len(c.addresses), len(c.able())):
 		return
 	case cause == CauseFailback && a.failback() && a.preference(h.name) >= a.preference(was.name):
@@ -442,6 +450,9 @@ func (c *cluster) checkLoad() {
 // checkReasons: property 7, by a few speakers on a few addresses where there
 // are many.
 func (c *cluster) checkReasons() {
+	if n := len(c.moves); n > 0 && c.now-c.moves[n-1].at < time.Second {
+		c.runFor(time.Second) // a move for the sake of load is still being told
+	}
 	every := 1 + len(c.nodes)*len(c.nodes)*len(c.addresses)/100_000
 	k := 0
 	writer := ""

@@ -23,7 +23,7 @@ func (e *Election) failback() {
 		if len(ranked) == 0 {
 			continue
 		}
-		best, mine := ranked[0], candidate{e.self, false, a.preference(e.self), len(e.held[e.self]) > limit, score(a.IP, e.self), false}
+		best, mine := ranked[0], candidate{e.self, false, a.preference(e.self), len(e.held(e.self)) > limit, score(a.hash, e.self), false}
 		if best.preference > mine.preference || best.preference == mine.preference && !best.full && best.score > mine.score {
 			e.offer(a, best.node, CauseFailback)
 		}
@@ -34,12 +34,12 @@ func (e *Election) failback() {
 // its share and nobody owns more: at most one in the cluster at a time.
 func (e *Election) rebalance() {
 	wait := e.cfg.Rebalance
-	mine := len(e.held[e.self])
+	mine := len(e.held(e.self))
 	if e.now-e.changed < wait || e.now-e.rebalanced <= wait || mine <= Bound(len(e.addresses), len(e.ableNodes())) {
 		return
 	}
 	for node := range e.members {
-		if n := len(e.held[node]); n > mine || n == mine && node < e.self {
+		if n := len(e.held(node)); n > mine || n == mine && node < e.self {
 			return
 		}
 	}
@@ -81,7 +81,7 @@ func (e *Election) retract(a *address) {
 // in order.
 func (e *Election) mineHeld() []*address {
 	var out []*address
-	for a := range e.held[e.self] {
+	for a := range e.held(e.self) {
 		if a.claim.Phase == Held {
 			out = append(out, a)
 		}

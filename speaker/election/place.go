@@ -2,20 +2,17 @@ package election
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
 )
 
 // score orders the nodes of equal standing for an address, by rendezvous
 // hashing: it is the same at every node, spreads evenly, and a node that comes
-// or goes changes the order of no others. FNV-1a, mixed by MurmurHash3's
-// finalizer.
-func score(ip netip.Addr, node string) uint64 {
-	h := uint64(14695981039346656037)
-	b := ip.As16()
-	for _, c := range b {
-		h = (h ^ uint64(c)) * 1099511628211
-	}
+// or goes changes the order of no others. It takes hashOf the address.
+// FNV-1a, mixed by MurmurHash3's finalizer.
+func score(ip uint64, node string) uint64 {
+	h := ip
 	for i := range len(node) {
 		h = (h ^ uint64(node[i])) * 1099511628211
 	}
@@ -24,6 +21,14 @@ func score(ip netip.Addr, node string) uint64 {
 	h ^= h >> 33
 	h *= 0xc4ceb9fe1a85ec53
 	return h ^ h>>33
+}
+
+func hashOf(ip netip.Addr) uint64 {
+	h := uint64(14695981039346656037)
+	for _, c := range ip.As16() {
+		h = (h ^ uint64(c)) * 1099511628211
+	}
+	return h
 }
 
 // Bound is how many addresses a node may own when n addresses are spread over
@@ -53,15 +58,65 @@ type candidate struct {
 
 // compare orders candidates, best first: those that stay, preferred nodes, those
 // within the bound of load, and then by score.
-func (x candidate) compare(y candidate) int {
-	return cmp.Or(
-		compareBool(x.last, y.last),
-		compareBool(y.returns, x.returns),
-		cmp.Compare(y.preference, x.preference),
-		compareBool(x.full, y.full),
-		cmp.Compare(y.score, x.score),
-		cmp.Compare(x.node, y.node),
-	)
+func (x *candidate) compare(y *candidate) int {
+	switch {
+	case x.last != y.last:
+		return compareBool(x.last, y.last)
+	case x.returns != y.returns:
+		return compareBool(y.returns, x.returns)
+	case x.preference != y.preference:
+		return cmp.Compare(y.preference, x.preference)
+	case x.full != y.full:
+		return compareBool(x.full, y.full)
+	case x.score != y.score:
+		return cmp.Compare(y.score, x.score)
+	}
+	return cmp.Compare(x.node, y.node)
+}
+
+// load is what a node carries.
+type load struct {
+	held    map[*address]struct{} // by its claims, but for released ones
+	planned int                   // orphans that rank it first
+}
+
+func (e *Election) loadOf(node string) *load {
+	l := e.loads[node]
+	if l == nil {
+		l = &load{held: map[*address]struct{}{}}
+		e.loads[node] = l
+	}
+	return l
+}
+
+// held are the addresses that a node holds. They are not written to.
+func (e *Election) held(node string) map[*address]struct{} {
+	if l := e.loads[node]; l != nil {
+		return l.held
+	}
+	return nil
+}
+
+// able is a node that may announce something.
+type able struct {
+	node string
+	on   []Interface
+	*load
+}
+
+// ableNodes are the nodes that may announce something, in order.
+func (e *Election) ableNodes() []able {
+	if e.able == nil {
+		maps.DeleteFunc(e.loads, func(_ string, l *load) bool { return len(l.held) == 0 && l.planned == 0 })
+		e.able = make([]able, 0, len(e.members))
+		for node := range e.members {
+			if e.nodeReason(node) == "" {
+				e.able = append(e.able, able{node, e.states[node].Interfaces, e.loadOf(node)})
+			}
+		}
+		slices.SortFunc(e.able, func(x, y able) int { return cmp.Compare(x.node, y.node) })
+	}
+	return e.able
 }
 
 // candidates yields the nodes that may take the address, in no order. The
@@ -70,7 +125,8 @@ func (e *Election) candidates(a *address, yield func(candidate) bool) {
 	if a.NoEndpoints || len(a.Advertisements) == 0 {
 		return
 	}
-	limit := placeBound(len(e.addresses), len(e.ableNodes()))
+	nodes := e.ableNodes()
+	limit := placeBound(len(e.addresses), len(nodes))
 	holder := ""
 	if a.claim.Phase != Released {
 		holder = a.claim.Node
@@ -81,13 +137,18 @@ func (e *Election) candidates(a *address, yield func(candidate) bool) {
 			holder = ""
 		}
 	}
-	for _, node := range e.ableNodes() {
-		if node == holder && !returns || !a.selects(node) || a.placeReason(node, e.states[node].Interfaces) != "" {
+	for i := range nodes {
+		n := &nodes[i]
+		if n.node == holder && !returns || a.Local != nil && !a.Local[n.node] {
+			continue
+		}
+		preference, usable := a.place(n.node, n.on)
+		if !usable {
 			continue
 		}
 		if !yield(candidate{
-			node: node, returns: returns && node == holder, preference: a.preference(node),
-			full: len(e.held[node])+e.planned[node] >= limit, score: score(a.IP, node),
+			node: n.node, returns: returns && n.node == holder, preference: preference,
+			full: len(n.held)+n.planned >= limit, score: score(a.hash, n.node),
 		}) {
 			return
 		}
@@ -101,7 +162,7 @@ func (e *Election) candidates(a *address, yield func(candidate) bool) {
 func (e *Election) rank(a *address) []candidate {
 	e.ranked = e.ranked[:0]
 	e.candidates(a, func(c candidate) bool { e.ranked = append(e.ranked, c); return true })
-	slices.SortFunc(e.ranked, candidate.compare)
+	slices.SortFunc(e.ranked, func(x, y candidate) int { return x.compare(&y) })
 	return e.ranked
 }
 
@@ -112,20 +173,6 @@ func (e *Election) replaceable(a *address) bool {
 	return found
 }
 
-// ableNodes are the nodes that may announce something, in order.
-func (e *Election) ableNodes() []string {
-	if e.able == nil {
-		e.able = make([]string, 0, len(e.members))
-		for node := range e.members {
-			if e.nodeReason(node) == "" {
-				e.able = append(e.able, node)
-			}
-		}
-		slices.Sort(e.able)
-	}
-	return e.able
-}
-
 // plan decides when this node would claim an address that nobody holds, or
 // whose holder may not: at once if it ranks first, after the others had their
 // turn if it does not, never if it may not.
@@ -133,19 +180,22 @@ func (e *Election) plan(a *address) {
 	before := a.target
 	e.unplan(a)
 	e.ranked = e.ranked[:0]
-	self := -1
+	best, self := 0, -1
 	e.candidates(a, func(c candidate) bool {
-		if c.node == e.self {
-			self = len(e.ranked)
+		i := len(e.ranked)
+		if e.ranked = append(e.ranked, c); c.compare(&e.ranked[best]) < 0 {
+			best = i
 		}
-		e.ranked = append(e.ranked, c)
+		if c.node == e.self {
+			self = i
+		}
 		return true
 	})
 	if len(e.ranked) == 0 {
 		return
 	}
-	a.target = slices.MinFunc(e.ranked, candidate.compare).node
-	e.planned[a.target]++
+	a.target = e.ranked[best].node
+	e.loadOf(a.target).planned++
 	if a.target != before {
 		a.orphaned = e.now
 		if a.claim.Term > 0 && !a.vouched {
@@ -156,8 +206,8 @@ func (e *Election) plan(a *address) {
 		return
 	}
 	a.due = a.orphaned
-	for _, c := range e.ranked {
-		if c.compare(e.ranked[self]) < 0 {
+	for i := range e.ranked {
+		if e.ranked[i].compare(&e.ranked[self]) < 0 {
 			a.due += e.cfg.Stagger
 		}
 	}
@@ -166,7 +216,7 @@ func (e *Election) plan(a *address) {
 
 func (e *Election) unplan(a *address) {
 	if a.target != "" {
-		e.planned[a.target]--
+		e.loadOf(a.target).planned--
 		a.target = ""
 	}
 	a.due = never

@@ -74,14 +74,18 @@ func (e *Election) live(c Claim) bool {
 
 // mayReassert says whether to take back what another took although it should
 // not have. Either the claim is void, and nobody answers because of it. Or the
-// other believed this node dead, when it was the other that was cut off: it
-// was away, is only just back, and its part of the cluster was no larger than
-// ours. A node that noticed nobody's absence was itself the one that was away.
+// other has just heard on the segment that it is to yield to this node: both
+// would stop. Or it believed this node dead, when it was the other that was cut
+// off: it was away, is only just back, and its part of the cluster was no larger
+// than ours. A node that noticed nobody's absence was itself the one that was away.
 func (e *Election) mayReassert(a *address, c Claim) bool {
 	if e.suspended != 0 || e.reason(&a.Address, e.self) != "" {
 		return false
 	}
 	if e.void(c) {
+		return true
+	}
+	if peer, _ := e.nodeOf(a.other); peer == c.Node && a.defended != 0 && e.now-a.defended < e.cfg.Contest {
 		return true
 	}
 	if c.Cause != CauseDied || c.Weight > e.leastWeight() {
@@ -101,7 +105,7 @@ func (e *Election) adopt(a *address, c Claim) {
 	if c.Cause == CauseRebalance {
 		e.rebalanced = e.now
 	}
-	e.dirty[a] = struct{}{}
+	e.touch(a)
 }
 
 // hold enters the address with its holder, and unhold takes it out.
@@ -109,18 +113,10 @@ func (e *Election) hold(a *address) {
 	if a.claim.Term == 0 || a.claim.Phase == Released {
 		return
 	}
-	if e.held[a.claim.Node] == nil {
-		e.held[a.claim.Node] = map[*address]struct{}{}
-	}
-	e.held[a.claim.Node][a] = struct{}{}
+	e.loadOf(a.claim.Node).held[a] = struct{}{}
 }
 
-func (e *Election) unhold(a *address) {
-	delete(e.held[a.claim.Node], a)
-	if len(e.held[a.claim.Node]) == 0 {
-		delete(e.held, a.claim.Node)
-	}
-}
+func (e *Election) unhold(a *address) { delete(e.held(a.claim.Node), a) }
 
 // claim writes a claim of this node, and tells the others.
 func (e *Election) claim(a *address, phase Phase, to string, cause Cause) {
@@ -128,5 +124,6 @@ func (e *Election) claim(a *address, phase Phase, to string, cause Cause) {
 		Address: a.IP, Term: a.claim.Term + 1, Node: e.self, Run: e.states[e.self].Run,
 		Phase: phase, To: to, Weight: len(e.members), Cause: cause,
 	})
+	a.wrote = e.now
 	e.outClaims[a.IP] = struct{}{}
 }

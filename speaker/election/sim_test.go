@@ -3,6 +3,7 @@ package election
 import (
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -57,16 +58,7 @@ type run struct {
 
 // newRun sets up the cluster of a seed: most are small, for many rounds.
 func newRun(seed uint64) *run {
-	sizes := []struct{ nodes, addresses, rounds int }{{3, 6, 6}, {2, 3, 6}, {5, 20, 6}, {3, 50, 5}, {8, 30, 5}, {4, 1, 6}, {12, 40, 4}}
-	size := sizes[seed%uint64(len(sizes))]
-	switch {
-	case seed%5000 == 500:
-		size.nodes, size.addresses, size.rounds = 200, 400, 0
-	case seed%5000 == 250:
-		size.nodes, size.addresses, size.rounds = 10, 5000, 0
-	case seed%100 == 50:
-		size.nodes, size.addresses, size.rounds = 60, 300, 1
-	}
+	size := sizeOf(seed)
 	c := newCluster(seed, size.nodes)
 	c.loss, c.dup, c.delay, c.late = 0.1*c.rng.Float64(), 0.1*c.rng.Float64(), c.random(100*time.Millisecond), 0.01*c.rng.Float64()
 	if seed%4 == 1 {
@@ -87,9 +79,28 @@ func newRun(seed uint64) *run {
 		if seed%3 == 0 && i%4 == 0 {
 			ip = netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)})
 		}
-		c.setAddress(Address{IP: ip, Advertisements: []*Advertisement{every}})
+		c.give(Address{IP: ip, Advertisements: []*Advertisement{every}})
 	}
 	return &run{seed, size.nodes, size.rounds, c}
+}
+
+type size struct{ nodes, addresses, rounds int }
+
+// sizeOf is from 2 nodes with an address to 200 with 5,000. The first 12 seeds
+// are what an ordinary test has time for; the largest cluster is that of 25.
+func sizeOf(seed uint64) size {
+	rng := rand.New(rand.NewPCG(seed, 4))
+	switch {
+	case seed%200 == 25:
+		return size{200, 5000, 0}
+	case seed%40 == 15:
+		return size{150 + rng.IntN(51), 1 + rng.IntN(400), 0}
+	case seed%40 == 5:
+		return size{3 + rng.IntN(8), 4000 + rng.IntN(1001), 0}
+	case seed%10 == 0:
+		return size{10 + rng.IntN(51), 1 + rng.IntN(500), 1}
+	}
+	return size{2 + rng.IntN(11), 1 + rng.IntN(50), 4 + rng.IntN(3)}
 }
 
 var elsewhere = netip.MustParsePrefix("10.1.0.0/16")
