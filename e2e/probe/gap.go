@@ -20,8 +20,9 @@ const (
 	patient = 30 * time.Second
 )
 
-// LongestGap opens a new TCP connection to address every 10 ms, calls fault,
-// and returns the longest time in which none was established. It stops once
+// LongestGap opens a new TCP connection to address every 10 ms. Once they are
+// established without a failure for half a second it calls fault, and returns
+// the longest time from then on in which none was established. It stops once
 // none has failed for half a second, at the earliest an attempt's time after
 // the fault, and gives up after half a minute.
 func LongestGap(ctx context.Context, dial Dial, address string, fault func() error) (time.Duration, error) {
@@ -44,12 +45,13 @@ func LongestGap(ctx context.Context, dial Dial, address string, fault func() err
 			p.note(began, err == nil)
 		})
 	}
-	for began := time.Now(); time.Since(began) < settled; <-tick.C {
+	for began := time.Now(); time.Since(began) < settled || !p.steady(settled); <-tick.C {
+		if err := ctx.Err(); err != nil {
+			return 0, fmt.Errorf("%s did not answer before the fault: %w", address, err)
+		}
 		try()
 	}
-	if !p.steady(settled / 2) {
-		return 0, fmt.Errorf("%s did not answer before the fault", address)
-	}
+	p.forget()
 	broken := make(chan error, 1)
 	wg.Go(func() { broken <- fault() })
 	var at time.Time // when the fault was in force
@@ -101,6 +103,13 @@ func (p *attempts) steady(d time.Duration) bool {
 	}
 	last := p.succeeded[len(p.succeeded)-1]
 	return time.Since(last) < d && last.Sub(p.failed) > d
+}
+
+// forget leaves what was before the last connection out of account.
+func (p *attempts) forget() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.succeeded = p.succeeded[len(p.succeeded)-1:]
 }
 
 func (p *attempts) longest() time.Duration {

@@ -89,34 +89,54 @@ func (s *segment) next() (Frame, error) {
 }
 
 // Who asks, from the host, who has each of the addresses, and returns the
-// hardware addresses of all that answered within wait, in order. An address
-// for which nobody answered is not in the result.
-func Who(ctx context.Context, l *lab.Lab, hostName string, wait time.Duration, ips ...netip.Addr) (map[netip.Addr][]string, error) {
+// hardware addresses of all that answered within wait, in order. Where nobody
+// did, it goes on asking for as long as patience. An address for which nobody
+// answered is not in the result.
+func Who(ctx context.Context, l *lab.Lab, hostName string, wait, patience time.Duration, ips ...netip.Addr) (map[netip.Addr][]string, error) {
 	s, err := open(l, hostName)
 	if err != nil {
 		return nil, err
 	}
 	defer s.Close()
-	defer context.AfterFunc(ctx, func() { _ = s.SetReadDeadline(time.Unix(1, 0)) })()
-	for _, ip := range ips {
-		if err := s.ask(ip); err != nil {
-			return nil, fmt.Errorf("on %s: %w", hostName, err)
+	defer context.AfterFunc(ctx, func() { _ = s.Close() })()
+	all := map[netip.Addr][]string{}
+	unanswered := slices.Clone(ips)
+	for began := time.Now(); ; {
+		for _, ip := range unanswered {
+			if err := s.ask(ip); err != nil {
+				return nil, errors.Join(ctx.Err(), fmt.Errorf("on %s: %w", hostName, err))
+			}
+		}
+		if err := s.answers(time.Now().Add(wait), ips, all); err != nil {
+			return nil, errors.Join(ctx.Err(), fmt.Errorf("listening on %s: %w", hostName, err))
+		}
+		unanswered = slices.DeleteFunc(unanswered, func(ip netip.Addr) bool { return len(all[ip]) > 0 })
+		if len(unanswered) == 0 || time.Since(began) >= patience {
+			break
 		}
 	}
-	if err := s.SetReadDeadline(time.Now().Add(wait)); err != nil {
-		return nil, err
+	for _, macs := range all {
+		slices.Sort(macs)
 	}
-	all := map[netip.Addr][]string{}
+	return all, ctx.Err()
+}
+
+// Resolution is how long a kernel asks for a neighbour before it gives up: three
+// times, a second apart.
+const Resolution = 3 * time.Second
+
+// answers adds, until then, who answers for the addresses.
+func (s *segment) answers(until time.Time, ips []netip.Addr, all map[netip.Addr][]string) error {
+	if err := s.SetReadDeadline(until); err != nil {
+		return err
+	}
 	for {
 		f, err := s.next()
 		if errors.Is(err, os.ErrDeadlineExceeded) {
-			for _, macs := range all {
-				slices.Sort(macs)
-			}
-			return all, ctx.Err()
+			return nil
 		}
 		if err != nil {
-			return nil, fmt.Errorf("listening on %s: %w", hostName, err)
+			return err
 		}
 		if f.Kind == Answer && slices.Contains(ips, f.IP) && !slices.Contains(all[f.IP], f.From) {
 			all[f.IP] = append(all[f.IP], f.From)

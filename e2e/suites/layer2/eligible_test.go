@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -32,16 +31,7 @@ func (l *lan) tells(t *testing.T, namespace, name, node, reason string) {
 
 func TestExcludeLabel(t *testing.T) {
 	l := scenario(t)
-	before := l.owners(t, l.ips...)
-	lost, now := l.lose(t, func(node string) { l.exclude(t, node) })
-	for i := range services {
-		name := fmt.Sprintf("s%d", i)
-		ips := addresses(l.Service(t, l.namespace, name, "announced", announced))
-		// What did not move is told anew within half a minute.
-		if slices.ContainsFunc(ips, func(ip netip.Addr) bool { return before[ip] == lost }) {
-			l.tells(t, l.namespace, name, lost, "NodeExcluded")
-		}
-	}
+	lost, now := l.lose(t, "NodeExcluded", func(node string) { l.exclude(t, node) })
 	l.include(t, lost)
 	l.unmoved(t, now)
 }
@@ -201,4 +191,34 @@ func TestSelectors(t *testing.T) {
 		return len(s.Status.LoadBalancer.Ingress) == 2 && condition(s, metav1.ConditionFalse, "NoAdvertisement")
 	})
 	l.silent(t, addresses(inner)...)
+}
+
+// An advertisement selects pools by name and by label.
+func TestPoolSelectors(t *testing.T) {
+	l := scenario(t)
+	ns := l.Namespace(t)
+	const selecting = `
+apiVersion: porchlight.dev/v1beta1
+kind: L2Advertisement
+metadata: {name: labelled, namespace: porchlight-system}
+spec:
+  ipAddressPools: [no-such-pool]
+  ipAddressPoolSelectors: [{matchLabels: {tier: edge}}, {matchLabels: {tier: core}}]
+---
+`
+	l.Apply(t, ns, cluster.Echo("DaemonSet", "echo")+selecting+pool("labelled", "172.30.0.190-172.30.0.193", "fd00:30::7:0/120")+
+		service("labelled", "porchlight.dev/address-pool: labelled"))
+	for _, tier := range []string{"tier=none", "tier=core", "tier-"} {
+		if _, err := l.Kubectl("label", "--overwrite", "ippool", "-n", cluster.System, "labelled", tier); err != nil {
+			t.Fatal(err)
+		}
+		if tier == "tier=core" {
+			l.owners(t, addresses(l.Service(t, ns, "labelled", "announced", announced))...)
+			continue
+		}
+		s := l.Service(t, ns, "labelled", "Announced=False, NoAdvertisement, with "+tier, func(s *corev1.Service) bool {
+			return len(s.Status.LoadBalancer.Ingress) == 2 && condition(s, metav1.ConditionFalse, "NoAdvertisement")
+		})
+		l.silent(t, addresses(s)...)
+	}
 }

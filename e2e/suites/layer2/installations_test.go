@@ -42,7 +42,7 @@ func TestTwoInstallations(t *testing.T) {
 	}
 	if _, err := l.Lab.Helm(t.Context(), "install", "second", l.Lab.Chart(), "--namespace", space, "--set-string", "image.tag="+tag,
 		"--set", "lbClass=example.org/second,controller.requireClass=true,controller.replicas=1,gateway.enabled=false",
-		"--set", "speaker.gossipPort=7957,speaker.healthPort=7493,speaker.metricsPort="+strconv.Itoa(metrics),
+		"--set", "speaker.ignoreExcludeLB=true,speaker.gossipPort=7957,speaker.healthPort=7493,speaker.metricsPort="+strconv.Itoa(metrics),
 		"--wait", "--timeout", "80s"); err != nil {
 		t.Fatal(err)
 	}
@@ -109,4 +109,9 @@ metadata: {name: all, namespace: porchlight-system}
 	if after := versions(); after != before {
 		t.Errorf("the Services go on being written to: versions %v, then %v", before, after)
 	}
+	// The second was told to leave no node out.
+	was := l.owners(t, addresses(theirs)...)
+	l.exclude(t, l.names()...)
+	l.silent(t, addresses(ours)...)
+	l.unmoved(t, was)
 }

@@ -31,9 +31,11 @@ import (
 
 const (
 	// services is how many Services the scenarios share, of two addresses each:
-	// so few that two nodes may have them all without one having too many of
-	// three nodes' addresses, which it would give up again one by one.
+	// so few that where two nodes have them all, neither has more than share.
 	services = 4
+	// share is what one of three nodes may have of their addresses; what is more
+	// it would give up again, one by one, in the midst of a scenario.
+	share = 5
 	// asker is the host that asks who has an address.
 	asker = lab.HostBIRD
 	// settle is how long is looked whether something moves that must not: longer
@@ -93,16 +95,15 @@ func (l *lan) prepare(ctx context.Context) error {
 		}
 		l.nodes[mac.String()] = n.Name
 	}
-	text := cluster.Echo("DaemonSet", "echo")
-	for i := range services {
-		text += service(fmt.Sprintf("s%d", i), "", "externalTrafficPolicy: Local")
-	}
-	objects, err := cluster.Decode(l.namespace, text)
-	if err != nil {
+	if err := l.put(ctx, cluster.Echo("DaemonSet", "echo")); err != nil {
 		return err
 	}
-	for _, o := range objects {
-		if err := l.Put(ctx, o); err != nil {
+	// Services that come before it would all go where its first pod is ready.
+	if _, err := l.Kubectl("rollout", "status", "-n", l.namespace, "daemonset/echo", "--timeout=80s"); err != nil {
+		return err
+	}
+	for i := range services {
+		if err := l.put(ctx, service(fmt.Sprintf("s%d", i), "", "externalTrafficPolicy: Local")); err != nil {
 			return err
 		}
 	}
@@ -112,6 +113,19 @@ func (l *lan) prepare(ctx context.Context) error {
 			return fmt.Errorf("service %s is not announced: %w", s.Name, err)
 		}
 		l.ips = append(l.ips, addresses(s)...)
+	}
+	return nil
+}
+
+func (l *lan) put(ctx context.Context, text string) error {
+	objects, err := cluster.Decode(l.namespace, text)
+	if err != nil {
+		return err
+	}
+	for _, o := range objects {
+		if err := l.Put(ctx, o); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -172,7 +186,7 @@ func addresses(s *corev1.Service) []netip.Addr {
 
 // scenario is what the scenarios share, as the test t sees it. Whatever the
 // test breaks is mended after it, and all must be well then: every speaker
-// knows every other, and each address has one owner.
+// knows every other, each address has one owner, and no node more than share.
 func scenario(t *testing.T) *lan {
 	t.Helper()
 	l := *shared
@@ -205,9 +219,51 @@ func (l *lan) mend(t *testing.T) {
 	if err := eventually(ctx, func() error { return l.together(ctx, len(l.names())) }); err != nil {
 		t.Errorf("not all is well after the test: %v", err)
 	}
+	if err := eventually(ctx, func() error { return l.balance(ctx) }); err != nil {
+		t.Errorf("not all is well after the test: %v", err)
+	}
 	if err := eventually(ctx, func() error { _, err := l.who(ctx, asker, l.ips...); return err }); err != nil {
 		t.Errorf("not all is well after the test: %v", err)
 	}
+}
+
+// balance has a node that has more than its share lose all to the others, once
+// there is nothing left than what the scenarios share.
+func (l *lan) balance(ctx context.Context) error {
+	sum, over := 0, ""
+	for _, n := range l.names() {
+		owned, err := probe.Metric(ctx, l.Cluster, n, metricsPort, "porchlight_layer2_owned_addresses")
+		if err != nil {
+			return err
+		}
+		if sum += int(owned); owned > share {
+			over = n
+		}
+	}
+	if sum != len(l.ips) {
+		return fmt.Errorf("the nodes have %d addresses, not %d", sum, len(l.ips))
+	}
+	if over == "" {
+		return nil
+	}
+	yes := ""
+	if err := l.label(over, excluded, &yes); err != nil {
+		return err
+	}
+	err := eventually(ctx, func() error {
+		owned, err := probe.Metric(ctx, l.Cluster, over, metricsPort, "porchlight_layer2_owned_addresses")
+		if err == nil && owned > 0 {
+			err = fmt.Errorf("%s has %v addresses", over, owned)
+		}
+		return err
+	})
+	if e := l.label(over, excluded, nil); err == nil {
+		err = e
+	}
+	if err == nil {
+		err = fmt.Errorf("%s had more than its share", over) // look again
+	}
+	return err
 }
 
 // eventually is cluster.Eventually for a test's cleanup.
@@ -281,21 +337,26 @@ func (o owners) both() (string, bool) {
 func (l *lan) victim(t *testing.T) (string, owners) {
 	t.Helper()
 	now := l.owners(t, l.ips...)
-	node, ok := now.both()
-	if !ok { // as it rarely falls
-		node = "node1"
-		l.exclude(t, l.others(node)...)
-		l.ownedBy(t, node, l.ips...)
-		l.include(t, l.others(node)...)
-		now = l.owners(t, l.ips...)
+	for range 2 {
+		for _, n := range l.names() {
+			if node, ok := now.both(); ok {
+				return node, now
+			}
+			// As it rarely falls. Two nodes have what three had.
+			l.exclude(t, n)
+			l.left(t, n, l.ips...)
+			l.include(t, n)
+			now = l.owners(t, l.ips...)
+		}
 	}
-	return node, now
+	t.Fatalf("no node has addresses of both families, however they are moved: %v", now)
+	return "", nil
 }
 
 // who asks from a host who has the addresses. It is an error where not exactly
 // one node answers for each.
 func (l *lan) who(ctx context.Context, from string, ips ...netip.Addr) (owners, error) {
-	answers, err := probe.Who(ctx, l.Lab, from, 150*time.Millisecond, ips...)
+	answers, err := probe.Who(ctx, l.Lab, from, 150*time.Millisecond, probe.Resolution, ips...)
 	if err != nil {
 		return nil, err
 	}
@@ -366,7 +427,7 @@ func (l *lan) left(t *testing.T, node string, ips ...netip.Addr) owners {
 func (l *lan) silent(t *testing.T, ips ...netip.Addr) {
 	t.Helper()
 	cluster.Eventually(t, "nobody answers", func(ctx context.Context) error {
-		answers, err := probe.Who(ctx, l.Lab, asker, 150*time.Millisecond, ips...)
+		answers, err := probe.Who(ctx, l.Lab, asker, 500*time.Millisecond, 0, ips...)
 		if err == nil && len(answers) > 0 {
 			err = fmt.Errorf("answers: %v", answers)
 		}

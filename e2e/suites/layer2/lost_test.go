@@ -4,6 +4,9 @@ package layer2
 
 import (
 	"context"
+	"fmt"
+	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -15,9 +18,10 @@ import (
 )
 
 // lose takes a node away that has addresses of both families, and shows that
-// neighbour tables turn to others that answer, and that no other address moves.
-// It returns the owners then.
-func (l *lan) lose(t *testing.T, fault func(node string)) (lost string, now owners) {
+// neighbour tables turn to others that answer, that no other address moves, and
+// that the Services say why the node is not chosen, where there is a reason that
+// lasts. It returns the owners then.
+func (l *lan) lose(t *testing.T, reason string, fault func(node string)) (lost string, now owners) {
 	t.Helper()
 	lost, before := l.victim(t)
 	ips := before.of(lost)
@@ -34,12 +38,19 @@ func (l *lan) lose(t *testing.T, fault func(node string)) (lost string, now owne
 			t.Errorf("%s moved from %s to %s, though %s was lost", ip, node, now[ip], lost)
 		}
 	}
+	for i := range services {
+		name := fmt.Sprintf("s%d", i)
+		moved := func(ip netip.Addr) bool { return before[ip] == lost }
+		if reason != "" && slices.ContainsFunc(addresses(l.Service(t, l.namespace, name, "announced", announced)), moved) {
+			l.tells(t, l.namespace, name, lost, reason)
+		}
+	}
 	return lost, now
 }
 
 func TestLinkCut(t *testing.T) {
 	l := scenario(t)
-	_, now := l.lose(t, func(node string) { l.fault(t, lab.LinkDown, node) })
+	_, now := l.lose(t, "SpeakerDown", func(node string) { l.fault(t, lab.LinkDown, node) })
 	l.heal(t)
 	l.unmoved(t, now)
 }
@@ -47,7 +58,7 @@ func TestLinkCut(t *testing.T) {
 // Nothing says good-bye when a node is powered off.
 func TestPowerOff(t *testing.T) {
 	l := scenario(t)
-	_, now := l.lose(t, func(node string) { l.fault(t, lab.PowerOff, node) })
+	_, now := l.lose(t, "SpeakerDown", func(node string) { l.fault(t, lab.PowerOff, node) })
 	l.heal(t)
 	l.unmoved(t, now)
 }
@@ -55,7 +66,7 @@ func TestPowerOff(t *testing.T) {
 // A node that nobody knows takes nothing by force.
 func TestNewNode(t *testing.T) {
 	l := scenario(t)
-	lost, now := l.lose(t, func(node string) { l.fault(t, lab.PowerOff, node) })
+	lost, now := l.lose(t, "SpeakerDown", func(node string) { l.fault(t, lab.PowerOff, node) })
 	if err := l.Delete(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: lost}}); err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +78,7 @@ func TestNewNode(t *testing.T) {
 // its place takes nothing back.
 func TestDrain(t *testing.T) {
 	l := scenario(t)
-	_, now := l.lose(t, func(node string) {
+	_, now := l.lose(t, "", func(node string) {
 		if _, err := l.Kubectl("delete", "pod", "-n", cluster.System, "-l", "app.kubernetes.io/component=speaker",
 			"--field-selector=spec.nodeName="+node); err != nil {
 			t.Fatal(err)
@@ -103,7 +114,7 @@ func TestSpeakerKilled(t *testing.T) {
 // The speakers need no API server to follow each other.
 func TestAPIServerDown(t *testing.T) {
 	l := scenario(t)
-	_, now := l.lose(t, func(node string) {
+	_, now := l.lose(t, "", func(node string) {
 		l.fault(t, lab.CutAPIServer, lab.HostControlPlane)
 		l.fault(t, lab.LinkDown, node)
 	})
@@ -124,7 +135,7 @@ func TestInterfaceRemovedAndAdded(t *testing.T) {
 	l.ownedBy(t, node, pinned...)
 	l.warm(t, pinned...)
 
-	lost, now := l.lose(t, func(node string) { l.fault(t, lab.Unplug, node) })
+	lost, now := l.lose(t, "SpeakerDown", func(node string) { l.fault(t, lab.Unplug, node) })
 	if lost != node {
 		t.Fatalf("%s was lost, not %s", lost, node)
 	}
