@@ -76,7 +76,7 @@ func root() *cobra.Command {
 		}
 		return nil
 	}
-	cmd.AddCommand(statusCommand(&c), checkCommand(&c), explainCommand(&c), allocateCommand(&c), logsCommand(&c), migrateCommand(&c), versionCommand(&c))
+	cmd.AddCommand(statusCommand(&c), checkCommand(&c), explainCommand(&c), allocateCommand(&c), translateCommand(&c), logsCommand(&c), migrateCommand(&c), versionCommand(&c))
 	return cmd
 }
 

@@ -43,6 +43,7 @@ var cores = []string{
 	module + "cli/internal/status",
 	module + "cli/internal/explain",
 	module + "cli/internal/plan",
+	module + "cli/internal/translate",
 	module + "cli/internal/migrate",
 }
 

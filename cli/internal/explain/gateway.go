@@ -7,9 +7,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/porchlight-lb/porchlight/cli/internal/inventory"
+	"github.com/porchlight-lb/porchlight/gateway/ir"
 	"github.com/porchlight-lb/porchlight/internal/names"
 	"github.com/porchlight-lb/porchlight/internal/reason"
 )
@@ -91,6 +93,7 @@ func (e *explainer) listener(g *gatewayv1.Gateway, l *gatewayv1.Listener) {
 	if l.Hostname != nil {
 		text += ", for " + string(*l.Hostname)
 	}
+	envoy := Detail{Subject: "Envoy", Text: "listener " + ir.ListenerName(types.NamespacedName{Namespace: g.Namespace, Name: g.Name}, l.Port, protocol(l))}
 	for _, st := range g.Status.Listeners {
 		if st.Name != l.Name {
 			continue
@@ -105,10 +108,18 @@ func (e *explainer) listener(g *gatewayv1.Gateway, l *gatewayv1.Listener) {
 				return
 			}
 		}
-		e.condition("listener", st.Conditions, "Programmed", metav1.ConditionTrue, fmt.Sprintf("%s; attached routes: %d", text, st.AttachedRoutes))
+		e.condition("listener", st.Conditions, "Programmed", metav1.ConditionTrue, fmt.Sprintf("%s; attached routes: %d", text, st.AttachedRoutes), envoy)
 		return
 	}
 	e.broken("listener", reason.NotReported, text+": the gateway has said nothing of it")
+}
+
+// protocol of a listener, as far as the name of Envoy's depends on it.
+func protocol(l *gatewayv1.Listener) ir.Protocol {
+	if l.Protocol == gatewayv1.UDPProtocolType {
+		return ir.UDP
+	}
+	return ir.TCP
 }
 
 // attached lists the routes that name the Gateway.
@@ -238,17 +249,22 @@ func (e *explainer) rule(r *inventory.Route, i int, rule inventory.Rule) {
 			e.broken(link, "BackendNotFound", ref+" does not exist")
 			continue
 		}
-		e.backend(link, ref, s, int32(*b.Port))
+		envoy := Detail{Subject: "Envoy", Text: fmt.Sprintf("cluster %s/%s/%d/*", namespace, name, *b.Port)}
+		if r.Kind == "HTTPRoute" || r.Kind == "GRPCRoute" {
+			envoy.Text = fmt.Sprintf("route %s/%s/%d/*, ", r.Namespace, r.Name, i) + envoy.Text
+		}
+		e.backend(link, ref, s, int32(*b.Port), envoy)
 	}
 }
 
-func (e *explainer) backend(link, ref string, s *corev1.Service, number int32) {
+func (e *explainer) backend(link, ref string, s *corev1.Service, number int32, envoy Detail) {
 	for _, port := range s.Spec.Ports {
 		if port.Port == number {
 			before := len(e.report.Links)
 			e.port(link, s, port)
 			l := &e.report.Links[before]
 			l.Text = ref + " " + l.Text
+			l.Details = append([]Detail{envoy}, l.Details...)
 			return
 		}
 	}

@@ -32,6 +32,9 @@ type Objects struct {
 	EndpointSlices []*discoveryv1.EndpointSlice
 }
 
+// ErrUnknownKind is the error of a document whose kind translation does not know.
+var ErrUnknownKind = errors.New("not a kind that is translated")
+
 // Read reads the documents of a YAML stream. A kind that translation does not
 // know is an error, and so is a field that its kind does not have.
 func Read(r io.Reader) (*Objects, error) {
@@ -110,7 +113,7 @@ func (o *Objects) add(doc []byte) error {
 	case "EndpointSlice":
 		return decode(doc, &o.EndpointSlices, nil)
 	default:
-		return fmt.Errorf("kind %s of %s is not one that is translated", t.Kind, t.APIVersion)
+		return fmt.Errorf("kind %s of %s: %w", t.Kind, t.APIVersion, ErrUnknownKind)
 	}
 }
 
