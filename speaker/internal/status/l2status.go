@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"slices"
 	"time"
 
@@ -73,6 +74,9 @@ type serviceStatus struct {
 	resource, name string
 	object         runtime.Object // to create; nil: the node has nothing to tell
 	status         any
+	// key is the Service, where the object is written once in writeEvery at
+	// most.
+	key types.NamespacedName
 }
 
 // id tells the objects of different kinds apart.
@@ -85,7 +89,7 @@ func (w *Writer) writeServiceStatus(ctx context.Context, o serviceStatus) error 
 	said, wrote := w.wrote[o.id()]
 	w.mu.Unlock()
 	if o.object == nil {
-		if !wrote {
+		if !wrote || w.tooSoon(o) {
 			return nil
 		}
 		if err := w.pace.wait(ctx); err != nil {
@@ -105,7 +109,7 @@ func (w *Writer) writeServiceStatus(ctx context.Context, o serviceStatus) error 
 	}
 	h := fnv.New64a()
 	_, _ = h.Write(patch)
-	if wrote && said == h.Sum64() {
+	if wrote && said == h.Sum64() || w.tooSoon(o) {
 		return nil
 	}
 	w.setWrote(o.id(), unknown)
@@ -132,6 +136,22 @@ func (w *Writer) writeServiceStatus(ctx context.Context, o serviceStatus) error 
 	return nil
 }
 
+// tooSoon has a Service looked at again where an object was written moments
+// ago; else it notes that it is written now.
+func (w *Writer) tooSoon(o serviceStatus) bool {
+	if o.key == (types.NamespacedName{}) {
+		return false
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if wait := writeEvery - time.Since(w.wroteAt[o.id()]); wait > 0 {
+		w.queue.AddAfter(o.key, wait)
+		return true
+	}
+	w.wroteAt[o.id()] = time.Now()
+	return false
+}
+
 func (w *Writer) setWrote(id string, digest uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -152,6 +172,9 @@ func (w *Writer) sweep(ctx context.Context) {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
 	for {
+		w.mu.Lock()
+		maps.DeleteFunc(w.wroteAt, func(_ string, at time.Time) bool { return time.Since(at) > writeEvery })
+		w.mu.Unlock()
 		for resource, stale := range map[string]func(types.NamespacedName, string) bool{l2statuses: w.stale, bgpstatuses: w.staleRoute} {
 			if err := w.sweepOnce(ctx, resource, stale); err != nil && ctx.Err() == nil {
 				w.Log.Debug("looking for what is stale", "resource", resource, "error", err)

@@ -50,7 +50,7 @@ func (w *Writer) RoutesChanged(ips []netip.Addr) {
 // writeBGPStatus says to which peers this node announces a Service, or takes
 // that away.
 func (w *Writer) writeBGPStatus(ctx context.Context, key types.NamespacedName, peers []string) error {
-	o := serviceStatus{resource: bgpstatuses, name: statusName(key, w.Node)}
+	o := serviceStatus{resource: bgpstatuses, name: statusName(key, w.Node), key: key}
 	if len(peers) > 0 {
 		o.object = &v1beta1.ServiceBGPStatus{ObjectMeta: w.about(key, o.name)}
 		o.status = v1beta1.ServiceBGPStatusStatus{Node: w.Node, ServiceName: key.Name, ServiceNamespace: key.Namespace, Peers: peers}

@@ -2,7 +2,9 @@ package status
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -43,5 +45,31 @@ func TestConditionOfBothProtocols(t *testing.T) {
 		if c.Status != tt.status || c.Reason != string(tt.reason) || c.Message != tt.message {
 			t.Errorf("%s: %s %s %q", tt.name, c.Status, c.Reason, c.Message)
 		}
+	}
+}
+
+// However fast it changes who is told, that is written once in a while.
+func TestBGPStatusIsPaced(t *testing.T) {
+	f := newFixture(t)
+	const path = "/apis/porchlight.dev/v1beta1/namespaces/sys/servicebgpstatuses"
+	write := func(when string, peers []string, want ...string) {
+		t.Helper()
+		if err := f.writeBGPStatus(t.Context(), key, peers); err != nil {
+			t.Fatal(err)
+		}
+		if got := f.server.take(); !slices.Equal(got, want) {
+			t.Errorf("%s: wrote %q, want %q", when, got, want)
+		}
+	}
+	name := path + "/" + statusName(key, "n1")
+	write("first", []string{"a"}, "POST "+path, "PATCH "+name+"/status")
+	write("moments later", nil)
+	write("as it was", []string{"a"})
+	f.wroteAt[bgpstatuses+"/"+statusName(key, "n1")] = time.Now().Add(-writeEvery)
+	write("later", nil, "DELETE "+name)
+	write("moments later", []string{"b"})
+	again, stop := f.queue.Get() // a second later
+	if stop || again != key {
+		t.Errorf("the Service is not looked at again")
 	}
 }

@@ -68,6 +68,7 @@ type Writer struct {
 
 	mu        sync.Mutex
 	wrote     map[string]uint64                        // this node's ServiceL2Statuses: name, and digest of what was written
+	wroteAt   map[string]time.Time                     // objects that were written moments ago, by id
 	moved     map[types.NamespacedName][]election.Move // owner changes to tell of
 	refused   map[types.NamespacedName]time.Time       // Services of which to say that nobody announces them, since when
 	conflicts map[types.NamespacedName]struct{}        // Services whose addresses another host has
@@ -82,6 +83,7 @@ func (w *Writer) Init() {
 		workqueue.NewTypedItemExponentialFailureRateLimiter[types.NamespacedName](50*time.Millisecond, time.Minute))
 	w.pace = newPace()
 	w.wrote = map[string]uint64{}
+	w.wroteAt = map[string]time.Time{}
 	w.moved = map[types.NamespacedName][]election.Move{}
 	w.refused = map[types.NamespacedName]time.Time{}
 	w.conflicts = map[types.NamespacedName]struct{}{}
