@@ -3,12 +3,14 @@ package fleet
 import (
 	"bytes"
 	_ "embed"
+	"encoding/json"
 	"fmt"
 	"text/template"
 
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/porchlight-lb/porchlight/gateway/internal/certs"
+	"github.com/porchlight-lb/porchlight/gateway/xds"
 )
 
 // Ports of an Envoy beside those of its listeners.
@@ -51,6 +53,12 @@ type Place struct {
 	ReadyPort  int
 	ConfigDir  string
 	CertsDir   string
+}
+
+// Runtime is what every Envoy's runtime is to have, as JSON.
+func (Place) Runtime() (string, error) {
+	b, err := json.Marshal(xds.Runtime)
+	return string(b), err
 }
 
 // PlaceOf is that of a fleet's pods.

@@ -190,6 +190,10 @@ func TestFilesAreYAML(t *testing.T) {
 			t.Errorf("%s has a gap", name)
 		}
 	}
+	// What is translated counts on it: larger expressions than Envoy allows.
+	if want := "static_layer: {\"re2.max_program_size.error_level\":32768}"; !strings.Contains(files["envoy.yaml"], want) {
+		t.Errorf("the runtime is not %s", want)
+	}
 	if !strings.Contains(files["envoy.yaml"], "127.0.0.1, port_value: 19000") {
 		t.Error("the administration is not on the loopback address")
 	}
