@@ -19,6 +19,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/validation"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/porchlight-lb/porchlight/api/v1beta1"
@@ -60,7 +61,25 @@ func ServiceName(gateway string) string {
 
 // Ours says whether the Service was made for the Gateway.
 func Ours(s *corev1.Service, gateway string) bool {
-	return s.Labels[names.ManagedBy] == names.Porchlight && s.Labels[gwv1.GatewayNameLabelKey] == gateway
+	return s.Labels[names.ManagedBy] == names.Porchlight && s.Labels[gwv1.GatewayNameLabelKey] == labelOf(gateway)
+}
+
+// labelOf is the value of the label for a Gateway, whose name may be longer
+// than that of a label.
+func labelOf(gateway string) string {
+	if len(gateway) <= validation.LabelValueMaxLength {
+		return gateway
+	}
+	return ServiceName(gateway)
+}
+
+// gatewayOf returns the Gateway that a Service of ours was made for.
+func gatewayOf(s *corev1.Service) (types.NamespacedName, bool) {
+	i := slices.IndexFunc(s.OwnerReferences, func(o metav1.OwnerReference) bool { return o.Kind == "Gateway" })
+	if i < 0 || !Ours(s, s.OwnerReferences[i].Name) || s.Name != ServiceName(s.OwnerReferences[i].Name) {
+		return types.NamespacedName{}, false
+	}
+	return types.NamespacedName{Namespace: s.Namespace, Name: s.OwnerReferences[i].Name}, true
 }
 
 // Facts returns what a Gateway's Service, which may be nil, says to
@@ -163,7 +182,7 @@ func movable(live, wanted *corev1.Service) bool {
 func serviceLabels(w *Wanted) map[string]string {
 	return map[string]string{
 		names.ManagedBy:          names.Porchlight,
-		gwv1.GatewayNameLabelKey: w.Name.Name,
+		gwv1.GatewayNameLabelKey: labelOf(w.Name.Name),
 		fleet.Label:              w.Fleet.Name,
 	}
 }

@@ -47,6 +47,27 @@ func wanted() *Wanted {
 	}}
 }
 
+// A Gateway may have a longer name than the value of a label.
+func TestServiceOfALongName(t *testing.T) {
+	w := wanted()
+	for _, gateway := range []string{"web", strings.Repeat("a", 63), strings.Repeat("a", 64), strings.Repeat("a", 63) + "b"} {
+		w.Name.Name = gateway
+		s := service(w, &v1beta1.EnvoyFleet{}, nil)
+		for k, v := range s.Labels {
+			if problems := validation.IsValidLabelValue(v); problems != nil {
+				t.Errorf("%s: label %s: %v", gateway, k, problems)
+			}
+		}
+		if of, ok := gatewayOf(s); !ok || of != w.Name || !Ours(s, gateway) {
+			t.Errorf("%s: the Service is that of %v, %v", gateway, of, ok)
+		}
+		s.Name = "another"
+		if of, ok := gatewayOf(s); ok {
+			t.Errorf("a Service that only has our labels is taken for that of %v", of)
+		}
+	}
+}
+
 func TestServiceIsOfTheGateway(t *testing.T) {
 	f := &v1beta1.EnvoyFleet{}
 	f.Spec.Service = v1beta1.FleetService{ExternalTrafficPolicy: "Local", AddressPool: "public", Labels: map[string]string{"team": "fleet", "x": "y"}}

@@ -15,7 +15,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/porchlight-lb/porchlight/api/v1beta1"
 	"github.com/porchlight-lb/porchlight/gateway/internal/apply"
@@ -116,7 +115,10 @@ func (t *Task) adopt(ctx context.Context) error {
 	})
 	for i := range list.Items {
 		s := &list.Items[i]
-		gateway := types.NamespacedName{Namespace: s.Namespace, Name: s.Labels[gwv1.GatewayNameLabelKey]}
+		gateway, ok := gatewayOf(s)
+		if !ok {
+			continue
+		}
 		for _, p := range s.Spec.Ports {
 			if !t.ports.Adopt(t.fleetOf(s), gateway, p.Port, p.TargetPort.IntVal) {
 				t.Log.Warn("the fleet port that a Service records is another's, it gets a new one",
@@ -263,8 +265,8 @@ func (t *Task) prune(ctx context.Context, wanted map[types.NamespacedName]*Wante
 	}
 	for i := range list.Items {
 		s := &list.Items[i]
-		gateway := types.NamespacedName{Namespace: s.Namespace, Name: s.Labels[gwv1.GatewayNameLabelKey]}
-		if wanted[gateway] != nil || s.Name != ServiceName(gateway.Name) || s.DeletionTimestamp != nil {
+		gateway, ok := gatewayOf(s)
+		if !ok || wanted[gateway] != nil || s.DeletionTimestamp != nil {
 			continue
 		}
 		if err := client.IgnoreNotFound(t.Client.Delete(ctx, s)); err != nil {
