@@ -60,6 +60,7 @@ var suites = []struct {
 	{"allocation", allocation},
 	{"layer2", layer2},
 	{"gateway", gateway},
+	{"fleet", fleet},
 }
 
 type settings struct {
@@ -68,7 +69,7 @@ type settings struct {
 }
 
 func main() {
-	suite := flag.String("suite", "", "allocation, layer2 or gateway; all where empty")
+	suite := flag.String("suite", "", "allocation, layer2, gateway or fleet; all where empty")
 	out := flag.String("out", "dist/bench.json", "file for the figures as JSON")
 	full := flag.Bool("full", false, "the sizes of the targets: burst of 1,000 to 10,000, 100 to 3,000 routes")
 	flag.Parse()

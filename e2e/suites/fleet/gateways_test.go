@@ -85,8 +85,8 @@ func TestNoRequestFailsWithoutGateways(t *testing.T) {
 		})
 		underLoad(t, c, url, func() {
 			pods := gateways(t, c)
-			kubectl(t, c, "scale", "-n", cluster.System, "deployment/"+gatewayProgram, "--replicas=0")
 			kill(pods)
+			kubectl(t, c, "scale", "-n", cluster.System, "deployment/"+gatewayProgram, "--replicas=0")
 			away := time.After(time.Minute)
 			cluster.Eventually(t, "no gateway is left", func(context.Context) error {
 				if n := len(gateways(t, c)); n > 0 {
