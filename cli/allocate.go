@@ -81,18 +81,6 @@ could be planned.`,
 	cmd.Flags().StringVarP(&output, "output", "o", "", "json for all of it as JSON")
 	cmd.Flags().BoolVarP(&all, "all", "a", false, "show the Services that keep their addresses, too")
 	complete(cmd, "output", "json")
-	if err := cmd.RegisterFlagCompletionFunc("delete-pool", func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
-		objects, err := c.objects(cmd, against)
-		if err != nil {
-			return nil, cobra.ShellCompDirectiveError
-		}
-		var names []string
-		for _, p := range inventory.Sorted(objects.Pools.Items) {
-			names = append(names, p.Name)
-		}
-		return names, cobra.ShellCompDirectiveNoFileComp
-	}); err != nil {
-		panic(err) // the flag is defined above
-	}
+	c.completeNames(cmd, "delete-pool", &against, poolNames)
 	return cmd
 }

@@ -85,6 +85,7 @@ COMPONENT is controller, speaker, gateway or envoy; without one, all of ours.`,
 	cmd.Flags().DurationVar(&since, "since", 0, "lines that are no older, as 10m")
 	cmd.Flags().StringVar(&level, "level", "debug", "lines of this level and worse: debug, info, warn, error")
 	cmd.Flags().StringVarP(&output, "output", "o", "", "raw for the lines as they were written")
+	c.completeNames(cmd, "node", new([]string), nodeNames)
 	complete(cmd, "level", "debug", "info", "warn", "error")
 	complete(cmd, "output", "raw")
 	return cmd

@@ -97,6 +97,7 @@ var gatewayAPI = map[reason.Reason]string{
 	"NoMatchingListenerHostname":    "Give the route a hostname that the listener covers, or change the listener's.",
 	"NoMatchingParent":              "Correct the route's parentRefs: the Gateway, its sectionName and its port.",
 	"NoResources":                   "See why the fleet's Envoys do not run: porchlight logs envoy.",
+	"NotAllowed":                    "Allow ListenerSets of its namespace in the Gateway's allowedListeners.",
 	"NotAllowedByListeners":         "Allow the route's namespace and kind in the listener's allowedRoutes.",
 	"NotReconciled":                 "See whether the gateway runs, and what it logs: porchlight logs gateway.",
 	"Pending":                       "Wait for it, or see what the gateway logs: porchlight logs gateway.",

@@ -46,6 +46,21 @@ func (c *checker) gateways() string {
 			}
 		}
 	}
+	for _, l := range inventory.Sorted(c.ListenerSets.Items) {
+		namespace := l.Namespace
+		if l.Spec.ParentRef.Namespace != nil {
+			namespace = string(*l.Spec.ParentRef.Namespace)
+		}
+		g := inventory.Find(c.Gateways.Items, namespace, string(l.Spec.ParentRef.Name))
+		ref := inventory.Ref("ListenerSet", l.Namespace, l.Name)
+		switch {
+		case g == nil:
+			c.warn(ref, reason.NotFound, "its parent, %s, does not exist", inventory.Ref("Gateway", namespace, string(l.Spec.ParentRef.Name)))
+		case ours[string(g.Spec.GatewayClassName)]:
+			c.condition(ref, l.Status.Conditions, "Accepted", metav1.ConditionTrue)
+			c.condition(ref, l.Status.Conditions, "Programmed", metav1.ConditionTrue)
+		}
+	}
 	if n == 0 {
 		return "none"
 	}
@@ -77,13 +92,12 @@ func (c *checker) routes() string {
 	for _, r := range c.Routes() {
 		concerns, fine := false, true
 		for _, p := range r.Parents {
-			namespace, name, ok := r.Gateway(p)
+			g, ok := c.Gateway(&r, p)
 			if !ok {
 				continue
 			}
-			g := inventory.Find(c.Gateways.Items, namespace, name)
 			if g == nil {
-				c.warn(r.Ref(), reason.NotFound, "its parent, %s, does not exist", inventory.Ref("Gateway", namespace, name))
+				c.warn(r.Ref(), reason.NotFound, "its parent, %s, does not exist", r.ParentRef(p))
 				continue
 			}
 			if !ours[string(g.Spec.GatewayClassName)] {
@@ -93,7 +107,7 @@ func (c *checker) routes() string {
 			conditions, found := r.Status(p)
 			if !found {
 				if c.runs("gateway") {
-					c.fail(r.Ref(), reason.NotReported, "the gateway has said nothing of it at %s", inventory.Ref("Gateway", namespace, name))
+					c.fail(r.Ref(), reason.NotReported, "the gateway has said nothing of it at %s", r.ParentRef(p))
 				}
 				fine = false
 				continue

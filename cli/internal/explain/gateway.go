@@ -126,8 +126,7 @@ func protocol(l *gatewayv1.Listener) ir.Protocol {
 func (e *explainer) attached(g *gatewayv1.Gateway) {
 	for _, r := range e.Routes() {
 		for _, p := range r.Parents {
-			namespace, name, ok := r.Gateway(p)
-			if !ok || namespace != g.Namespace || name != g.Name {
+			if to, _ := e.Gateway(&r, p); to == nil || to.Namespace != g.Namespace || to.Name != g.Name {
 				continue
 			}
 			state, why, text := e.routeState(&r, p)
@@ -182,14 +181,12 @@ func (e *explainer) route(r *inventory.Route) {
 		e.broken("parent", reason.NotOurs, "it names no parent")
 	}
 	for _, p := range r.Parents {
-		namespace, name, ok := r.Gateway(p)
-		if !ok {
-			e.note("parent", fmt.Sprintf("%s, which is no Gateway, is not followed", p.Name))
-			continue
-		}
-		g := inventory.Find(e.Gateways.Items, namespace, name)
-		ref := inventory.Ref("Gateway", namespace, name)
+		g, ok := e.Gateway(r, p)
+		ref := r.ParentRef(p)
 		switch {
+		case !ok:
+			e.note("parent", ref+" is not followed")
+			continue
 		case g == nil:
 			e.broken("parent", reason.NotFound, ref+" does not exist")
 			continue
@@ -201,7 +198,8 @@ func (e *explainer) route(r *inventory.Route) {
 		e.way(g)
 		for i := range g.Spec.Listeners {
 			l := &g.Spec.Listeners[i]
-			if (p.SectionName == nil || *p.SectionName == l.Name) && (p.Port == nil || *p.Port == l.Port) {
+			if own := p.Kind == nil || *p.Kind == "Gateway"; own && // those of a ListenerSet are not the Gateway's
+				(p.SectionName == nil || *p.SectionName == l.Name) && (p.Port == nil || *p.Port == l.Port) {
 				e.listener(g, l)
 			}
 		}

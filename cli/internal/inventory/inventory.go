@@ -52,13 +52,14 @@ type Objects struct {
 	Configurations    v1beta1.ConfigurationStateList
 	Fleets            v1beta1.EnvoyFleetList
 
-	Classes    gatewayv1.GatewayClassList
-	Gateways   gatewayv1.GatewayList
-	HTTPRoutes gatewayv1.HTTPRouteList
-	GRPCRoutes gatewayv1.GRPCRouteList
-	TLSRoutes  gatewayv1.TLSRouteList
-	TCPRoutes  gatewayv1.TCPRouteList
-	UDPRoutes  gatewayv1.UDPRouteList
+	Classes      gatewayv1.GatewayClassList
+	Gateways     gatewayv1.GatewayList
+	ListenerSets gatewayv1.ListenerSetList
+	HTTPRoutes   gatewayv1.HTTPRouteList
+	GRPCRoutes   gatewayv1.GRPCRouteList
+	TLSRoutes    gatewayv1.TLSRouteList
+	TCPRoutes    gatewayv1.TCPRouteList
+	UDPRoutes    gatewayv1.UDPRouteList
 
 	// Unread are the kinds that could not be read, each with the reason why:
 	// the cluster does not have the kind, or the reader may not list it.
@@ -107,6 +108,7 @@ func (o *Objects) Kinds() []Kind {
 		{Name: "EnvoyFleet", List: &o.Fleets, Own: true},
 		{Name: "GatewayClass", List: &o.Classes, Optional: true},
 		{Name: "Gateway", List: &o.Gateways, Optional: true},
+		{Name: "ListenerSet", List: &o.ListenerSets, Optional: true},
 		{Name: "HTTPRoute", List: &o.HTTPRoutes, Optional: true},
 		{Name: "GRPCRoute", List: &o.GRPCRoutes, Optional: true},
 		{Name: "TLSRoute", List: &o.TLSRoutes, Optional: true},

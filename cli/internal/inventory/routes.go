@@ -30,26 +30,50 @@ type Rule struct {
 // Ref names the route for a person.
 func (r *Route) Ref() string { return Ref(r.Kind, r.Namespace, r.Name) }
 
-// Gateway returns the Gateway that a parentRef of the route names; false where
-// it names something else.
-func (r *Route) Gateway(p gatewayv1.ParentReference) (namespace, name string, ok bool) {
-	if p.Kind != nil && *p.Kind != "Gateway" || p.Group != nil && *p.Group != gatewayv1.GroupName {
-		return "", "", false
+// ParentRef names the parent that a parentRef of the route means.
+func (r *Route) ParentRef(p gatewayv1.ParentReference) string {
+	kind, namespace := "Gateway", r.Namespace
+	if p.Kind != nil {
+		kind = string(*p.Kind)
 	}
-	namespace = r.Namespace
 	if p.Namespace != nil {
 		namespace = string(*p.Namespace)
 	}
-	return namespace, string(p.Name), true
+	return Ref(kind, namespace, string(p.Name))
+}
+
+// Gateway returns the Gateway that a parentRef of a route leads to, perhaps by a
+// ListenerSet; nil where there is none. It is false where the parentRef names
+// neither.
+func (o *Objects) Gateway(r *Route, p gatewayv1.ParentReference) (*gatewayv1.Gateway, bool) {
+	if p.Group != nil && *p.Group != gatewayv1.GroupName {
+		return nil, false
+	}
+	namespace := r.Namespace
+	if p.Namespace != nil {
+		namespace = string(*p.Namespace)
+	}
+	switch {
+	case p.Kind == nil || *p.Kind == "Gateway":
+		return Find(o.Gateways.Items, namespace, string(p.Name)), true
+	case *p.Kind == "ListenerSet":
+		s := Find(o.ListenerSets.Items, namespace, string(p.Name))
+		if s == nil {
+			return nil, true
+		}
+		if s.Spec.ParentRef.Namespace != nil {
+			namespace = string(*s.Spec.ParentRef.Namespace)
+		}
+		return Find(o.Gateways.Items, namespace, string(s.Spec.ParentRef.Name)), true
+	}
+	return nil, false
 }
 
 // Status returns the conditions that our gateway wrote for a parentRef, and
 // whether it wrote any.
 func (r *Route) Status(p gatewayv1.ParentReference) ([]metav1.Condition, bool) {
 	for _, s := range r.Statuses {
-		namespace, name, _ := r.Gateway(s.ParentRef)
-		wantNamespace, wantName, _ := r.Gateway(p)
-		if s.ControllerName == names.GatewayController && namespace == wantNamespace && name == wantName &&
+		if s.ControllerName == names.GatewayController && r.ParentRef(s.ParentRef) == r.ParentRef(p) &&
 			equal(s.ParentRef.SectionName, p.SectionName) && equal(s.ParentRef.Port, p.Port) {
 			return s.Conditions, true
 		}
