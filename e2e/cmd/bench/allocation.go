@@ -1,30 +1,30 @@
 package main
 
 import (
+	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
+	"maps"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
 	"time"
 
 	"github.com/porchlight-lb/porchlight/api/v1beta1"
 	"github.com/porchlight-lb/porchlight/e2e/cluster"
-	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// writers is how many Services are created at a time.
-const writers = 16
-
-// allocation measures how long a burst of Services takes to get its addresses,
-// against a bare client that creates them and patches each one's status.
+// allocation measures the controller: how long a burst of Services takes to
+// get its addresses, how long a new one waits after the leader is killed, how
+// much memory it needs, and what an allocation costs in its core.
 func allocation(ctx context.Context, c *cluster.Cluster, set settings) ([]row, error) {
 	pool := &v1beta1.IPAddressPool{
-		ObjectMeta: metav1.ObjectMeta{Namespace: cluster.System, Name: "bench"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: cluster.System, Name: benchPool},
 		Spec:       v1beta1.IPAddressPoolSpec{Addresses: []v1beta1.AddressBlock{"198.18.0.0/16"}, AutoAssign: new(bool)},
 	}
 	if err := c.Create(ctx, pool); err != nil {
@@ -32,127 +32,154 @@ func allocation(ctx context.Context, c *cluster.Cluster, set settings) ([]row, e
 	}
 	defer func() { _ = c.Delete(context.WithoutCancel(ctx), pool) }() // the lab is thrown away
 	var rows []row
-	for _, n := range set.services {
-		var ratios samples
-		for range 3 {
-			floor, err := burst(ctx, c, n, false)
-			if err != nil {
-				return nil, fmt.Errorf("the floor of %d Services: %w", n, err)
-			}
-			ours, err := burst(ctx, c, n, true)
-			if err != nil {
-				return nil, fmt.Errorf("a burst of %d Services: %w", n, err)
-			}
-			fmt.Printf("  burst of %d: floor %v, ours %v\n", n, floor.Round(time.Millisecond), ours.Round(time.Millisecond))
-			ratios = append(ratios, ours.Seconds()/floor.Seconds())
+	for _, measure := range []func(context.Context, *cluster.Cluster, settings) ([]row, error){present, core, bursts} {
+		more, err := measure(ctx, c, set)
+		if err != nil {
+			return nil, err
 		}
-		rows = append(rows, newRow(fmt.Sprintf("burst of %d Services gets addresses", n), "× floor", ratios,
-			ratios.quantile(0.5), "create + patch by a bare client; MetalLB 2.8 × at 1,000", 1.1))
+		rows = append(rows, more...)
 	}
 	return rows, nil
 }
 
-// burst creates n Services and returns the time from the first creation until
-// all have an address. Where they are not ours, a bare client patches each
-// one's status itself.
-func burst(ctx context.Context, c *cluster.Cluster, n int, ours bool) (took time.Duration, err error) {
-	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "burst-"}}
+// present measures what depends on how many Services there are: with 3,000,
+// the time from the kill of the leader to the address of a Service that is
+// created then; with 4,000, the leader's memory, of one that saw them come and
+// of one that found them there.
+func present(ctx context.Context, c *cluster.Cluster, set settings) (rows []row, err error) {
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "present-"}}
 	if err := c.Create(ctx, ns); err != nil {
-		return 0, err
+		return nil, err
 	}
 	defer func() {
 		if e := vanish(context.WithoutCancel(ctx), c, ns); err == nil {
 			err = e
 		}
 	}()
-	ctx, cancel := context.WithTimeout(ctx, time.Minute+time.Duration(n)*50*time.Millisecond)
-	defer cancel()
-	w, err := c.Watch(ctx, &corev1.ServiceList{}, client.InNamespace(ns.Name))
+	if _, err := serve(ctx, c, ns.Name, "three", 3000, true); err != nil {
+		return nil, err
+	}
+	var waits samples
+	for i := range set.kills {
+		wait, err := takeOver(ctx, c, ns.Name, fmt.Sprintf("new-%d", i))
+		if err != nil {
+			return nil, fmt.Errorf("kill %d: %w", i+1, err)
+		}
+		fmt.Printf("  kill %d: %v\n", i+1, wait.Round(time.Millisecond))
+		waits = append(waits, wait.Seconds())
+	}
+	rows = append(rows, newRow("new Service after a controller kill, 3,000 present", "s, median", waits, waits.quantile(0.5),
+		"kill → its address; MetalLB 25.6 s", 2))
+
+	if _, err := serve(ctx, c, ns.Name, "four", 1000-set.kills, true); err != nil {
+		return nil, err
+	}
+	var memory samples
+	for range 2 {
+		leader, err := c.Leader(ctx)
+		if err != nil {
+			return nil, err
+		}
+		var most int64
+		for range 5 {
+			var now int64
+			if now, most, err = leader.RSS(); err != nil {
+				return nil, err
+			}
+			memory = append(memory, float64(now)/(1<<20))
+			if err := pause(ctx, time.Second); err != nil {
+				return nil, err
+			}
+		}
+		fmt.Printf("  memory of %s: now %.1f MiB, at its most %.1f MiB\n", leader.Pod.Name, memory[len(memory)-1], float64(most)/(1<<20))
+		if _, err := takeOver(ctx, c, ns.Name, fmt.Sprintf("last-%d", len(memory))); err != nil {
+			return nil, err
+		}
+	}
+	return append(rows, newRow("memory of the leading controller, 4,000 Services", "MiB RSS, most", memory, memory.quantile(1),
+		"of two leaders, five times each; MetalLB 97 MiB", 60)), nil
+}
+
+// takeOver kills the leading controller, creates a Service, and returns the
+// time from the kill until that has an address.
+func takeOver(ctx context.Context, c *cluster.Cluster, ns, name string) (time.Duration, error) {
+	if err := c.ControllersReady(); err != nil {
+		return 0, err
+	}
+	leader, err := c.Leader(ctx)
 	if err != nil {
 		return 0, err
 	}
-	defer w.Stop()
-
-	began := time.Now()
-	create := make(chan int)
-	g, gctx := errgroup.WithContext(ctx)
-	for range writers {
-		g.Go(func() error {
-			for i := range create {
-				s := &corev1.Service{
-					ObjectMeta: metav1.ObjectMeta{Namespace: ns.Name, Name: fmt.Sprintf("s%d", i)},
-					Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer, Ports: []corev1.ServicePort{{Port: 80}}},
-				}
-				s.Spec.AllocateLoadBalancerNodePorts = new(bool)
-				if ours {
-					s.Annotations = map[string]string{"porchlight.dev/address-pool": "bench"}
-				} else {
-					class := "example.com/nobody"
-					s.Spec.LoadBalancerClass = &class
-				}
-				if err := c.Create(gctx, s); err != nil {
-					return err
-				}
-				if ours {
-					continue
-				}
-				patch, err := json.Marshal(map[string]any{"status": map[string]any{"loadBalancer": map[string]any{
-					"ingress": []map[string]any{{"ip": fmt.Sprintf("198.19.%d.%d", i/256%256, i%256), "ipMode": "VIP"}},
-				}}})
-				if err != nil {
-					return err
-				}
-				if err := c.Status().Patch(gctx, s, client.RawPatch(types.MergePatchType, patch)); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
+	core, err := bareClient(c)
+	if err != nil {
+		return 0, err
 	}
-	g.Go(func() error {
-		defer close(create)
-		for i := range n {
-			select {
-			case create <- i:
-			case <-gctx.Done():
-				return gctx.Err()
-			}
+	ctx, cancel := context.WithTimeout(ctx, cluster.Patience)
+	defer cancel()
+	changes, err := c.Follow(ctx, &corev1.ServiceList{}, client.InNamespace(ns), named(name))
+	if err != nil {
+		return 0, err
+	}
+	killed := time.Now()
+	if err := leader.Signal(syscall.SIGKILL); err != nil {
+		return 0, err
+	}
+	if _, err := core.Services(ns).Create(ctx, newService(name, true), metav1.CreateOptions{}); err != nil {
+		return 0, err
+	}
+	for e := range changes {
+		if s, ok := e.Object.(*corev1.Service); ok && len(s.Status.LoadBalancer.Ingress) > 0 {
+			return time.Since(killed), c.Replace(ctx, leader)
 		}
-		return nil
-	})
-	served := map[string]bool{}
-	g.Go(func() error {
-		for e := range w.ResultChan() {
-			if s, ok := e.Object.(*corev1.Service); ok && len(s.Status.LoadBalancer.Ingress) > 0 {
-				served[s.Name] = true
-			}
-			if len(served) == n {
-				return nil
-			}
-		}
-		return fmt.Errorf("%d of %d Services have an address: %w", len(served), n, context.Cause(ctx))
-	})
-	err = g.Wait()
-	return time.Since(began), err
+	}
+	return 0, fmt.Errorf("no address for Service %s: %w", name, context.Cause(ctx))
 }
 
-// vanish deletes the namespace and waits until it is gone, so that no burst is
-// measured while the one before it is cleared away.
-func vanish(ctx context.Context, c *cluster.Cluster, ns *corev1.Namespace) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
-	defer cancel()
-	w, err := c.Watch(ctx, &corev1.NamespaceList{}, client.MatchingFieldsSelector{Selector: fields.OneTermEqualSelector("metadata.name", ns.Name)})
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// core runs the benchmark of the allocator's free space: one allocation of a
+// pool of 2^24 addresses that is 1 % to 99.9 % full.
+func core(ctx context.Context, c *cluster.Cluster, _ settings) ([]row, error) {
+	const name = "BenchmarkSpace"
+	cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", "^"+name+"$", "-count", "5", "./controller/allocator")
+	cmd.Dir = c.Lab.Source
+	out, err := cmd.CombinedOutput()
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("the allocator's benchmark: %w\n%s", err, out)
 	}
-	defer w.Stop()
-	if err := c.Delete(ctx, ns); err != nil {
-		return err
-	}
-	for e := range w.ResultChan() {
-		if e.Type == watch.Deleted {
-			return nil
+	byFullness := map[string]samples{}
+	for line := range bytes.Lines(out) {
+		words := strings.Fields(string(line))
+		if len(words) < 4 || !strings.HasPrefix(words[0], name+"/") {
+			continue
 		}
+		i := slices.Index(words, "ns/op")
+		if i < 1 {
+			return nil, fmt.Errorf("the allocator's benchmark says %q", line)
+		}
+		ns, err := strconv.ParseFloat(words[i-1], 64)
+		if err != nil {
+			return nil, fmt.Errorf("the allocator's benchmark says %q: %w", line, err)
+		}
+		fullness, _, _ := strings.Cut(strings.TrimPrefix(words[0], name+"/full="), "-")
+		byFullness[fullness] = append(byFullness[fullness], ns)
 	}
-	return fmt.Errorf("namespace %s does not go: %w", ns.Name, context.Cause(ctx))
+	if len(byFullness) == 0 {
+		return nil, fmt.Errorf("the allocator's benchmark says nothing:\n%s", out)
+	}
+	var all, medians samples
+	for _, fullness := range slices.Sorted(maps.Keys(byFullness)) {
+		s := byFullness[fullness]
+		fmt.Printf("  %s full: %.0f ns\n", fullness, s.quantile(0.5))
+		all, medians = append(all, s...), append(medians, s.quantile(0.5))
+	}
+	return []row{newRow("allocation in the core, pool of 2^24, 1 % to 99.9 % full", "ns, slowest median", all, medians.quantile(1),
+		fmt.Sprintf("a linear scan; the fastest median is %.0f ns", medians.quantile(0)), 2000)}, nil
 }

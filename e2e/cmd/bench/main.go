@@ -27,6 +27,9 @@ type row struct {
 	Name    string  `json:"name"`
 	Unit    string  `json:"unit"`
 	Samples samples `json:"samples"`
+	// Floor is what each sample was measured against in the same run, in
+	// seconds; empty where there is no floor.
+	Floor samples `json:"floor,omitempty"`
 	// Figure is what is compared with the target: a ratio, a worst, a median.
 	Figure float64 `json:"figure"`
 	// Against is the floor, or the best of the peers, in words.
@@ -49,7 +52,7 @@ func (s samples) quantile(q float64) float64 {
 }
 
 func newRow(name, unit string, all samples, figure float64, against string, target float64) row {
-	return row{name, unit, all, figure, against, target, figure <= target}
+	return row{Name: name, Unit: unit, Samples: all, Figure: figure, Against: against, Target: target, OK: figure <= target}
 }
 
 // suites in the order they run.
@@ -65,6 +68,9 @@ var suites = []struct {
 
 type settings struct {
 	services []int // burst sizes
+	pairs    int   // how often each is measured, beside its floor
+	kills    int   // how often the leading controller is killed
+	cuts     int   // how often a gateway is made anew
 	routes   []int // routes that exist at the end of each probe
 }
 
@@ -73,9 +79,9 @@ func main() {
 	out := flag.String("out", "dist/bench.json", "file for the figures as JSON")
 	full := flag.Bool("full", false, "the sizes of the targets: burst of 1,000 to 10,000, 100 to 3,000 routes")
 	flag.Parse()
-	set := settings{services: []int{1000}, routes: []int{100}}
+	set := settings{services: []int{1000}, pairs: 5, kills: 5, cuts: 5, routes: []int{100}}
 	if *full {
-		set = settings{services: []int{1000, 3000, 10000}, routes: []int{100, 1000, 3000}}
+		set = settings{services: []int{1000, 3000, 10000}, pairs: 5, kills: 10, cuts: 20, routes: []int{100, 1000, 3000}}
 	}
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer cancel()

@@ -41,7 +41,7 @@ func speakerMemory(ctx context.Context, c *cluster.Cluster) (row, error) {
 	}
 	next := make(chan int)
 	g, gctx := errgroup.WithContext(ctx)
-	for range writers {
+	for range creators {
 		g.Go(func() error {
 			for i := range next {
 				s := &corev1.Service{
