@@ -110,13 +110,13 @@ func (n *news) again(k allocator.Key, item newsItem) {
 func (n *news) run(ctx context.Context) {
 	tick := time.NewTicker(eventPause)
 	defer tick.Stop()
-	var next time.Time
+	var next, makeWay time.Time // not before; not before while busy
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case now := <-tick.C:
-			if now.Before(next) {
+			if now.Before(next) || now.Before(makeWay) && n.busy() {
 				continue
 			}
 			k, item, ok := n.next()
@@ -126,9 +126,7 @@ func (n *news) run(ctx context.Context) {
 			began := time.Now()
 			err := n.send(ctx, n.event(k, item, began))
 			sent := time.Now()
-			if next = sent; n.busy() {
-				next = sent.Add(max(busyPause, busyShare*sent.Sub(began)))
-			}
+			makeWay = sent.Add(max(busyPause, busyShare*sent.Sub(began)))
 			if ctx.Err() == nil && isTransient(err) {
 				n.log.Warn("telling of a Service", "service", k.String(), "error", err)
 				n.again(k, item)

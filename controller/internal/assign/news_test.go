@@ -114,7 +114,7 @@ func TestNewsMakeWay(t *testing.T) {
 			t.Errorf("%d events of 0.1 s in 31 s; want 10", sent)
 		}
 		busy.Store(false)
-		time.Sleep(20 * time.Second)
+		time.Sleep(12 * time.Second)
 		if sent != 100 {
 			t.Errorf("%d events of 100 were sent", sent)
 		}
