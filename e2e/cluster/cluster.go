@@ -99,7 +99,7 @@ func ForTest(t *testing.T) *Cluster {
 // explain prints what a person would look at first after a failure.
 func (c *Cluster) explain(t *testing.T) {
 	for _, args := range [][]string{
-		{"get", "nodes,ippool,l2adv,servicel2status,gateway,httproute", "-A", "-o", "wide"},
+		{"get", "nodes,ippool,l2adv,servicel2status,bgppeer,bgpadv,bgpsession,bgpstatus,gateway,httproute", "-A", "-o", "wide"},
 		{"get", "svc,pods", "-A", "-o", "wide"},
 		{"get", "events", "-A", "--sort-by=.lastTimestamp"},
 		{"logs", "-n", System, "-l", "app.kubernetes.io/name=porchlight", "--all-containers", "--prefix", "--tail=60", "--max-log-requests=30"},

@@ -1,16 +1,9 @@
 package probe
 
 import (
-	"bufio"
 	"context"
-	"encoding/binary"
-	"errors"
-	"fmt"
-	"io"
 	"net/netip"
-	"os/exec"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -19,84 +12,25 @@ import (
 
 // Capture is what tcpdump sees of ARP and NDP on a host's first interface.
 type Capture struct {
-	cancel context.CancelFunc
-	cmd    *exec.Cmd
-	ended  chan struct{}
+	*dump
 
 	mu     sync.Mutex
 	frames []Frame
-	err    error
 }
 
 // StartCapture returns when tcpdump listens. Stop ends it.
 func StartCapture(ctx context.Context, l *lab.Lab, hostName string) (*Capture, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	c := &Capture{cancel: cancel, ended: make(chan struct{})}
-	fail := func(err error) (*Capture, error) {
-		cancel()
-		return nil, fmt.Errorf("capture on %s: %w", hostName, err)
-	}
+	c := &Capture{}
 	var err error
-	c.cmd, err = l.Exec(ctx, hostName, "tcpdump", "-i", device, "-n", "-U", "--immediate-mode", "-w", "-",
-		"arp or (icmp6 and (ip6[40] == 135 or ip6[40] == 136))")
-	if err != nil {
-		return fail(err)
-	}
-	stdout, err := c.cmd.StdoutPipe()
-	if err != nil {
-		return fail(err)
-	}
-	stderr, err := c.cmd.StderrPipe()
-	if err != nil {
-		return fail(err)
-	}
-	if err := c.cmd.Start(); err != nil {
-		return fail(err)
-	}
-	go c.read(stdout)
-	said := bufio.NewReader(stderr)
-	var words strings.Builder
-	for {
-		line, err := said.ReadString('\n')
-		words.WriteString(line)
-		if err != nil {
-			_ = c.cmd.Wait() // what it said is the better error
-			return fail(fmt.Errorf("tcpdump: %s", words.String()))
-		}
-		if strings.Contains(line, "listening on") {
-			break
-		}
-	}
-	go func() { _, _ = io.Copy(io.Discard, said) }()
-	return c, nil
-}
-
-// read takes a capture file apart; see pcap-savefile(5).
-func (c *Capture) read(r io.Reader) {
-	defer close(c.ended)
-	header := make([]byte, 24)
-	_, err := io.ReadFull(r, header)
-	for err == nil {
-		record := make([]byte, 16)
-		if _, err = io.ReadFull(r, record); err != nil {
-			break
-		}
-		// The machine's byte order is that of the file: it was written here.
-		seconds, micros := binary.NativeEndian.Uint32(record), binary.NativeEndian.Uint32(record[4:])
-		frame := make([]byte, binary.NativeEndian.Uint32(record[8:]))
-		if _, err = io.ReadFull(r, frame); err != nil {
-			break
-		}
+	c.dump, err = startDump(ctx, l, hostName, "arp or (icmp6 and (ip6[40] == 135 or ip6[40] == 136))", func(at time.Time, frame []byte) {
 		if f, ok := decode(frame); ok {
-			f.At = time.Unix(int64(seconds), int64(micros)*1000)
+			f.At = at
 			c.mu.Lock()
 			c.frames = append(c.frames, f)
 			c.mu.Unlock()
 		}
-	}
-	c.mu.Lock()
-	c.err = err
-	c.mu.Unlock()
+	})
+	return c, err
 }
 
 // Frames are those seen up to now, by time.
@@ -109,17 +43,8 @@ func (c *Capture) Frames() []Frame {
 // Stop ends the capture, and returns all that it saw; an error where it had
 // ended before.
 func (c *Capture) Stop() ([]Frame, error) {
-	select {
-	case <-c.ended:
-		c.cancel()
-		return nil, fmt.Errorf("the capture ended by itself: %w", c.err)
-	default:
-	}
-	c.cancel()
-	<-c.ended
-	var exit *exec.ExitError
-	if err := c.cmd.Wait(); err != nil && !errors.As(err, &exit) && !errors.Is(err, context.Canceled) {
-		return nil, fmt.Errorf("ending the capture: %w", err)
+	if err := c.stop(); err != nil {
+		return nil, err
 	}
 	return c.Frames(), nil
 }
