@@ -219,6 +219,42 @@ func TestValuesReachTheirPlace(t *testing.T) {
 	}
 }
 
+// The values of envoy are the default fleet, but for what its kind excludes.
+func TestFleetOfTheValues(t *testing.T) {
+	for name, c := range map[string]struct {
+		envoy      values
+		want, deny []string
+	}{
+		"as it comes": {values{}, []string{"mode: Shared", "kind: Deployment", "replicas: 2", "drainTime: 30s"}, []string{"accessLog", "autoscaling", "affinity"}},
+		"daemon set":  {values{"kind": "DaemonSet"}, []string{"kind: DaemonSet"}, []string{"replicas:"}},
+		"autoscaling": {values{"autoscaling": values{"maxReplicas": 5, "cpuUtilization": 80}}, []string{"maxReplicas: 5"}, []string{" replicas:"}},
+		"access log":  {values{"accessLog": values{}, "logLevel": "debug", "mode": "Dedicated"}, []string{"accessLog: {}", "logLevel: debug", "mode: Dedicated"}, nil},
+	} {
+		_, files := render(t, usualName, usualSpace, values{"envoy": c.envoy})
+		got := files["porchlight/templates/fleet.yaml"]
+		for _, want := range c.want {
+			if !strings.Contains(got, want) {
+				t.Errorf("%s: it does not say %s:\n%s", name, want, got)
+			}
+		}
+		for _, deny := range c.deny {
+			if strings.Contains(got, deny) {
+				t.Errorf("%s: it says %s:\n%s", name, deny, got)
+			}
+		}
+	}
+}
+
+// The images of fleets come with the secrets that the others come with.
+func TestPullSecretsReachTheFleets(t *testing.T) {
+	_, files := render(t, usualName, usualSpace, values{"imagePullSecrets": []any{values{"name": "pull"}}, "image": values{"repository": "example.org/p", "tag": "t1"}})
+	for _, want := range []string{"- --pull-secret=pull\n", "- --drain-image=example.org/p:t1\n"} {
+		if !strings.Contains(files["porchlight/templates/gateway.yaml"], want) {
+			t.Errorf("the gateway is not told %s", want)
+		}
+	}
+}
+
 // What the lab tests with is what the chart installs.
 func TestEnvoyIsTheOneOfTheLab(t *testing.T) {
 	_, files := render(t, usualName, usualSpace, nil)
