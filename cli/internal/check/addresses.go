@@ -147,7 +147,7 @@ func (c *checker) sessions() string {
 
 // services looks at every Service of type LoadBalancer that is ours.
 func (c *checker) services() string {
-	speakers := c.Speakers()
+	speakers, owners := c.Speakers(), c.Owners()
 	all := c.LoadBalancers()
 	fine := 0
 	for _, s := range all {
@@ -172,7 +172,7 @@ func (c *checker) services() string {
 		case announced.Reason != string(reason.Announced):
 			c.warn(ref, reason.Reason(announced.Reason), "%s", announced.Message)
 		}
-		for _, owner := range c.Owners(s) {
+		for _, owner := range owners[inventory.KeyOf(s)] {
 			if p := speakers[owner.Node]; len(c.Pods.Items) > 0 && (p == nil || !inventory.IsReady(p)) {
 				c.warn(ref, reason.SpeakerDown, "%s is said to answer for it, and has no speaker that is ready", owner.Node)
 			}

@@ -164,7 +164,7 @@ func (e *explainer) announcement(s *corev1.Service) {
 	var details []Detail
 	speakers := e.Speakers()
 	dead := ""
-	for _, owner := range e.Owners(s) {
+	for _, owner := range e.Owners()[inventory.KeyOf(s)] {
 		text := "answers ARP and NDP on " + strings.Join(owner.Interfaces, ", ")
 		d := Detail{Subject: owner.Node, Text: text}
 		if p := speakers[owner.Node]; len(e.Pods.Items) > 0 && (p == nil || !inventory.IsReady(p)) {
@@ -173,7 +173,7 @@ func (e *explainer) announcement(s *corev1.Service) {
 		}
 		details = append(details, d)
 	}
-	for _, a := range e.Announcers(s) {
+	for _, a := range e.Announcers()[inventory.KeyOf(s)] {
 		for _, peer := range a.Peers {
 			details = append(details, e.session(a.Node, peer))
 		}

@@ -219,14 +219,12 @@ func Find[T any, P interface {
 	GetNamespace() string
 	GetName() string
 }](items []T, namespace, name string) P {
-	i := slices.IndexFunc(items, func(item T) bool {
-		p := P(&item)
-		return p.GetNamespace() == namespace && p.GetName() == name
-	})
-	if i < 0 {
-		return nil
+	for i := range items { // by index: the objects are large
+		if p := P(&items[i]); p.GetName() == name && p.GetNamespace() == namespace {
+			return p
+		}
 	}
-	return &items[i]
+	return nil
 }
 
 // Sorted returns pointers to the items, by namespace and name.

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/porchlight-lb/porchlight/api/v1beta1"
@@ -57,21 +58,21 @@ type Owner struct {
 	Interfaces []string
 }
 
-// Owners are the nodes that answer for a Service on layer 2, by name.
-func (o *Objects) Owners(s *corev1.Service) []Owner {
-	var all []Owner
+// Owners are, of each Service, the nodes that answer for it on layer 2, by name.
+func (o *Objects) Owners() map[types.NamespacedName][]Owner {
+	all := map[types.NamespacedName][]Owner{}
 	for i := range o.L2Statuses.Items {
 		st := &o.L2Statuses.Items[i].Status
-		if st.ServiceNamespace != s.Namespace || st.ServiceName != s.Name {
-			continue
-		}
 		owner := Owner{Node: st.Node}
 		for _, f := range st.Interfaces {
 			owner.Interfaces = append(owner.Interfaces, f.Name)
 		}
-		all = append(all, owner)
+		key := types.NamespacedName{Namespace: st.ServiceNamespace, Name: st.ServiceName}
+		all[key] = append(all[key], owner)
 	}
-	slices.SortFunc(all, func(a, b Owner) int { return cmp.Compare(a.Node, b.Node) })
+	for _, owners := range all {
+		slices.SortFunc(owners, func(a, b Owner) int { return cmp.Compare(a.Node, b.Node) })
+	}
 	return all
 }
 
@@ -81,17 +82,23 @@ type Announcer struct {
 	Peers []string
 }
 
-// Announcers are the nodes that announce a Service over BGP, by name.
-func (o *Objects) Announcers(s *corev1.Service) []Announcer {
-	var all []Announcer
+// Announcers are, of each Service, the nodes that announce it over BGP, by name.
+func (o *Objects) Announcers() map[types.NamespacedName][]Announcer {
+	all := map[types.NamespacedName][]Announcer{}
 	for i := range o.BGPStatuses.Items {
 		st := &o.BGPStatuses.Items[i].Status
-		if st.ServiceNamespace == s.Namespace && st.ServiceName == s.Name {
-			all = append(all, Announcer{st.Node, st.Peers})
-		}
+		key := types.NamespacedName{Namespace: st.ServiceNamespace, Name: st.ServiceName}
+		all[key] = append(all[key], Announcer{st.Node, st.Peers})
 	}
-	slices.SortFunc(all, func(a, b Announcer) int { return cmp.Compare(a.Node, b.Node) })
+	for _, announcers := range all {
+		slices.SortFunc(announcers, func(a, b Announcer) int { return cmp.Compare(a.Node, b.Node) })
+	}
 	return all
+}
+
+// KeyOf is the name by which Owners and Announcers know a Service.
+func KeyOf(s *corev1.Service) types.NamespacedName {
+	return types.NamespacedName{Namespace: s.Namespace, Name: s.Name}
 }
 
 // Endpoint is a pod, or another address, behind a port of a Service.

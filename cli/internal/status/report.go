@@ -168,6 +168,7 @@ func pool(p *v1beta1.IPAddressPool) Pool {
 
 func services(o *inventory.Objects) []Service {
 	list := []Service{}
+	owners, announcers := o.Owners(), o.Announcers()
 	for _, svc := range o.LoadBalancers() {
 		s := Service{
 			Namespace:     svc.Namespace,
@@ -178,10 +179,10 @@ func services(o *inventory.Objects) []Service {
 			Allocated:     state(svc.Status.Conditions, names.Allocated),
 			Announced:     state(svc.Status.Conditions, names.Announced),
 		}
-		for _, owner := range o.Owners(svc) {
+		for _, owner := range owners[inventory.KeyOf(svc)] {
 			s.Announcements = append(s.Announcements, Announcement{owner.Node, Layer2, owner.Interfaces})
 		}
-		for _, a := range o.Announcers(svc) {
+		for _, a := range announcers[inventory.KeyOf(svc)] {
 			s.Announcements = append(s.Announcements, Announcement{a.Node, BGP, a.Peers})
 		}
 		list = append(list, s)
