@@ -22,13 +22,14 @@ import (
 // Events tell people what happened, and nobody waits for them: they go out one
 // each eventPause while nothing else is written. Otherwise there is busyPause
 // after each or, where the API server is slow, busyShare times as long as that
-// one took, so that they take little of its time. Of a Service that changes
+// one took, but longestWay at most, so that they take little of its time. Of a Service that changes
 // meanwhile, the last is told; where more than mostNews are waiting, new ones
 // are dropped, since the condition says the same.
 const (
 	eventPause = 10 * time.Millisecond
 	busyPause  = 200 * time.Millisecond
 	busyShare  = 30
+	longestWay = 10 * time.Second
 	// failedPause is before an event is sent again.
 	failedPause = time.Second
 	mostNews    = 20_000
@@ -126,7 +127,7 @@ func (n *news) run(ctx context.Context) {
 			began := time.Now()
 			err := n.send(ctx, n.event(k, item, began))
 			sent := time.Now()
-			makeWay = sent.Add(max(busyPause, busyShare*sent.Sub(began)))
+			makeWay = sent.Add(min(max(busyPause, busyShare*sent.Sub(began)), longestWay))
 			if ctx.Err() == nil && isTransient(err) {
 				n.log.Warn("telling of a Service", "service", k.String(), "error", err)
 				n.again(k, item)
