@@ -80,8 +80,8 @@ golden: bin/lab ## rewrite the wanted outputs of the golden tests; the diff is t
 	go test ./gateway/ingest ./cli ./cli/internal/status ./cli/internal/migrate -update && go test ./gateway/xds -update
 
 .PHONY: sim
-sim: ## a long simulation of the election, or of one SEED=; STEPS=
-	go test ./speaker/election -run TestSimulation -count=1 -v -timeout 60m -args $(if $(SEED),-seed=$(SEED)) -steps=$(or $(STEPS),5000000)
+sim: ## a simulation of the election up to 200 nodes, or of one SEED=; STEPS=
+	go test ./speaker/election -run TestSimulation -count=1 -v -timeout 60m -args $(if $(SEED),-seed=$(SEED)) -steps=$(or $(STEPS),2000000)
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME each (30s)

@@ -19,6 +19,7 @@ type address struct {
 	wrote   time.Duration // when this node wrote a claim last
 	// answering are the interfaces answered on.
 	answering []string
+	began     time.Duration
 
 	// target ranks first for the orphan, since orphaned; due is when this node
 	// claims it.
@@ -80,6 +81,7 @@ func (e *Election) evaluate(a *address) {
 	if a.claim == c {
 		e.answer(a, answer)
 		e.tell(a)
+		e.pressed(a)
 	}
 }
 
@@ -223,6 +225,9 @@ func (e *Election) answer(a *address, on bool) {
 		delete(e.answering, a)
 		e.ready.Withdraw = append(e.ready.Withdraw, a.IP)
 	default:
+		if len(a.answering) == 0 {
+			a.began = e.now
+		}
 		e.answering[a] = struct{}{}
 		e.ready.Answer = append(e.ready.Answer, Answer{a.IP, names})
 	}

@@ -69,6 +69,8 @@ type host struct {
 	unheard []Event       // of the API
 	watched time.Duration // when the last event of the API arrives
 	drains  bool
+	gone    bool // and was drained: the API lists no speaker on it
+	absent  int  // speakers that it misses
 	noProxy bool
 	answers map[netip.Addr][]string // interfaces
 	stopped time.Duration           // its clock, while it was frozen
@@ -337,6 +339,7 @@ func (c *cluster) start(h *host) {
 	h.run++
 	h.up, h.frozen, h.thawing, h.joined, h.drains, h.away = true, false, false, false, false, false
 	h.pending, h.unheard = nil, nil
+	h.gone, h.absent = false, 0
 	h.rate = 0.99 + 0.02*c.rng.Float64()
 	h.offset = c.random(time.Hour)
 	h.views = map[string]bool{}
@@ -366,11 +369,15 @@ func (c *cluster) start(h *host) {
 			c.step(h, Join{others})
 		}
 	})
+	ticks := 0
 	var tick, pull func()
 	tick = func() {
 		if h.run == run && h.up {
 			if !h.frozen {
 				c.step(h, Tick{})
+				if ticks++; ticks%10 == 0 {
+					c.miss(h)
+				}
 			}
 			c.after(50*time.Millisecond, tick)
 		}
@@ -387,6 +394,18 @@ func (c *cluster) start(h *host) {
 	c.after(c.random(5*time.Second), pull)
 	c.changedNode(h)
 	c.disturbed = c.now
+}
+
+// miss counts the speakers that a host misses, as often as they are called.
+func (c *cluster) miss(h *host) {
+	n := 0
+	for _, o := range c.nodes {
+		n += b2i(o != h && !o.gone && !h.views[o.name])
+	}
+	if n != h.absent {
+		h.absent = n
+		c.step(h, SetAbsent{n})
+	}
 }
 
 func (c *cluster) stop(h *host) {
@@ -449,6 +468,7 @@ func (c *cluster) drain(h *host) {
 				c.checkBare(h, ip)
 			}
 			c.stop(h)
+			h.gone = true
 			c.unplanned = unplanned
 			for _, o := range c.nodes {
 				if o.up && o.views[h.name] {

@@ -118,6 +118,7 @@ type Election struct {
 	review       bool // the open ones, at the next tick
 	timed        timers
 
+	fencing
 	resync     map[string]time.Duration // by member, when state may be exchanged again
 	suspended  time.Duration            // until when, after a freeze
 	awaiting   int                      // exchanges that end it sooner
@@ -185,6 +186,11 @@ func (e *Election) Step(now time.Duration, event Event) {
 		if ev.Node != e.self {
 			e.setMember(ev.Node, false)
 		}
+	case SetAbsent:
+		if e.absent == 0 && ev.Speakers > 0 {
+			e.absentSince = e.now - e.cfg.Merge
+		}
+		e.absent = ev.Speakers
 	case SetNode:
 		if old, known := e.nodes[ev.Name]; !known || old != ev.Reason {
 			e.nodes[ev.Name] = ev.Reason
@@ -456,6 +462,7 @@ func (e *Election) tick() {
 		e.tellAgain()
 	}
 	if e.joined && e.suspended == 0 {
+		e.call()
 		e.failback()
 		e.rebalance()
 		if e.states[e.self].Draining && e.now-e.told >= tellEvery {

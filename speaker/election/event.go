@@ -23,6 +23,10 @@ type (
 	MemberUp   struct{ Node string }
 	MemberDown struct{ Node string }
 
+	// SetAbsent says how many other speakers there should be, by the API, that
+	// are no live members.
+	SetAbsent struct{ Speakers int }
+
 	// SetNode is what the API says of a node: Reason is empty where it may
 	// announce.
 	SetNode struct {
@@ -62,6 +66,7 @@ func (Tick) event()            {}
 func (Join) event()            {}
 func (MemberUp) event()        {}
 func (MemberDown) event()      {}
+func (SetAbsent) event()       {}
 func (SetNode) event()         {}
 func (DeleteNode) event()      {}
 func (SetAddress) event()      {}
@@ -98,8 +103,8 @@ type Ready struct {
 	Withdraw []netip.Addr
 	// Send goes to all live members.
 	Send Message
-	// Resync names live members to exchange full state with, now; Resynced
-	// follows.
+	// Resync names speakers to exchange full state with, now, though they may
+	// not be live members; Resynced follows.
 	Resync []string
 	// Moves are the changes of owner, as this node learned of them.
 	Moves []Move

@@ -2,7 +2,6 @@ package election
 
 import (
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -28,7 +27,7 @@ func (a action) String() string {
 // The kinds of actions. Faults end with "heal"; planned ones may come at any
 // time, and are judged most strictly in a cluster at rest.
 var (
-	faultKinds = strings.Fields(`crash restart start freeze freeze thaw stand-still cut-gossip cut-lan cut-both
+	faultKinds = strings.Fields(`crash restart start freeze freeze thaw stand-still cut-gossip cut-lan cut-both join-lan join-lan
 		partition link flap leap back lose-api lose-api get-api delete`)
 	plannedKinds = strings.Fields(`drain drain start exclude not-ready unavailable include include proxy
 		endpoints endpoints no-endpoints share prefer interfaces everywhere select add remove`)
@@ -85,15 +84,6 @@ func (c *cluster) do(a action) {
 	case "rest":
 		c.rest()
 	case "parts":
-		// What has been announced before two parts became one is announced again
-		// by the slow refresh.
-		for _, o := range c.nodes {
-			if o.up && !o.frozen {
-				for _, ip := range slices.SortedFunc(maps.Keys(o.answers), netip.Addr.Compare) {
-					c.announce(o, ip, 3)
-				}
-			}
-		}
 		c.runFor(partsTime)
 		c.checkParts()
 	case "heal":
@@ -138,6 +128,11 @@ func (c *cluster) do(a action) {
 	case "cut-both":
 		h.gossip, h.lan = 10, 10
 		c.allMembership()
+	case "join-lan":
+		for _, o := range c.nodes {
+			o.lan = 0
+		}
+		c.disturb()
 	case "partition":
 		for i, o := range c.nodes {
 			o.lan = int(a.n >> (i % 64) & 1)

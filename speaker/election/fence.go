@@ -1,27 +1,89 @@
 package election
 
-import "time"
+import (
+	"net/netip"
+	"slices"
+	"time"
+)
 
 // Fencing: speakers that cannot talk to each other still hear each other's
-// announcements where they share a segment. Of two that answer for an address,
-// both see the same pair of hardware addresses, and the same one of them stops:
-// it defers to the other, asks the segment for the address from time to time,
-// and takes it when nobody answers any more. A foreign host that answers is
-// treated alike, and reported; so nothing is fought over for ever (RFC 5227
-// section 2.4).
+// announcements where they share a segment. Where two answer for an address, they
+// call each other by gossip; if that does not settle it soon, both announce it
+// once more, both see the same pair of hardware addresses, and the same one of
+// them stops: it defers to the other, asks the segment for the address from time
+// to time, and takes it when nobody answers any more. A foreign host that answers
+// is treated alike, but not waited for, and reported; so nothing is fought over
+// for ever (RFC 5227 section 2.4).
+//
+// They may have announced while they could not hear each other. So while speakers
+// are missing, each announces every second some of the addresses that it took
+// since; and who hears one that is missing announce what it answers for itself
+// announces all that it answers for, so that both hear all at once.
 
 const (
 	// probeEvery is the time between probes of an address that is deferred.
 	probeEvery = time.Second
+	// probeSoon is that when it has just been deferred.
+	probeSoon = 100 * time.Millisecond
 	// probesOfCaution go out before a lone node takes an address.
 	probesOfCaution = 3
 	// defendEvery limits what a winner says to another speaker, and
 	// defendForeign to a foreign host (RFC 5227 DEFEND_INTERVAL).
 	defendEvery   = 200 * time.Millisecond
 	defendForeign = 10 * time.Second
+	// callEvery is the time between announcements of some addresses while
+	// speakers are missing, and callMost how many those are: they are repeated,
+	// and a speaker may be missing for weeks.
+	callEvery = time.Second
+	callMost  = 8
 	// forgetForeign is how long a conflict is reported after the last sign.
 	forgetForeign = 30 * time.Second
 )
+
+// fencing is what a node knows of speakers that are missing.
+type fencing struct {
+	absent      int
+	absentSince time.Duration // what was taken before, nobody else has taken
+	called      time.Duration
+	last        netip.Addr // called for
+	calledAll   time.Duration
+}
+
+// call announces some of the addresses that a missing speaker may answer for,
+// too: next time those that follow on them.
+func (e *Election) call() {
+	if e.absent == 0 || e.now-e.called < callEvery {
+		return
+	}
+	e.called = e.now
+	all := e.inOrder()
+	first, _ := slices.BinarySearchFunc(all, e.last, func(a *address, ip netip.Addr) int { return a.IP.Compare(ip) })
+	called := 0
+	for i := range all {
+		a := all[(first+1+i)%len(all)]
+		if len(a.answering) == 0 || a.began < e.absentSince {
+			continue
+		}
+		e.ready.Defend = append(e.ready.Defend, a.IP)
+		e.last = a.IP
+		if called++; called == callMost {
+			break
+		}
+	}
+}
+
+// callAll answers a missing speaker that announces what this node answers for.
+func (e *Election) callAll() {
+	if e.calledAll != 0 && e.now-e.calledAll < callEvery {
+		return
+	}
+	e.calledAll = e.now
+	for _, a := range e.inOrder() {
+		if len(a.answering) > 0 {
+			e.ready.Defend = append(e.ready.Defend, a.IP)
+		}
+	}
+}
 
 // fence is what a node knows of others that answer for an address.
 type fence struct {
@@ -30,8 +92,10 @@ type fence struct {
 	until    time.Duration
 	probe    time.Duration
 	every    time.Duration
-	// contested since: a live member was seen to answer, too.
+	// contested since: another speaker was heard to answer, too. press is when
+	// this one announces once more, so that both hear each other.
 	contested time.Duration
+	press     time.Duration
 	defended  time.Duration
 	// foreign: the other is no speaker; heard last.
 	foreign bool
@@ -41,6 +105,20 @@ type fence struct {
 
 func (f *fence) watch(now, hold, every time.Duration) {
 	f.watching, f.until, f.probe, f.every = true, now+hold, now, every
+}
+
+// pressed announces a contested address when gossip had its time.
+func (e *Election) pressed(a *address) {
+	switch {
+	case a.press == 0:
+	case len(a.answering) == 0:
+		a.press = 0
+	case e.now < a.press:
+		e.wake(a, a.press)
+	default:
+		a.press = 0
+		e.ready.Defend = append(e.ready.Defend, a.IP)
+	}
 }
 
 // outranks says which of two hardware addresses goes on answering for ip.
@@ -67,16 +145,18 @@ func (e *Election) sawAnnouncement(ev SawAnnouncement) {
 		}
 		return
 	}
-	_, live := e.members[peer]
-	// Claims of both were exchanged of late, whatever membership says yet.
-	claimed := a.claim.Node == peer || a.claim.Node == e.self && a.claim.Cause == CauseReassert && e.now-a.wrote < e.cfg.Contest
-	if known && (live || claimed) {
-		// Gossip settles it, unless it does not.
+	if known {
+		if _, live := e.members[peer]; !live {
+			e.callAll()
+		}
+		// Gossip settles it, unless it does not: then the next announcement does.
 		if e.now-a.contested > 4*e.cfg.Contest {
 			a.contested = e.now
+			a.press = e.now + e.cfg.Contest
+			e.touch(a)
 		}
 		// One exchange is about all addresses at once.
-		if live && e.now >= e.resync[peer] {
+		if e.now >= e.resync[peer] {
 			e.ready.Resync = append(e.ready.Resync, peer)
 			e.resync[peer] = e.now + e.cfg.Contest/2
 		}
@@ -102,8 +182,8 @@ func (e *Election) sawAnnouncement(ev SawAnnouncement) {
 		return
 	}
 	a.foreign = !known
-	a.watch(e.now, e.yielding(a), probeEvery)
-	a.probe += a.every
+	// The other may stop at this very moment: it is to answer soon.
+	a.watch(e.now, e.yielding(a)/6, probeSoon)
 	e.claim(a, Deferred, peer, CauseFenced)
 }
 

@@ -77,6 +77,8 @@ type Gossip struct {
 	// doubted are nodes whose death is not believed yet.
 	doubted  map[string]*time.Timer
 	patience patience
+
+	absentees int // as Run told the election
 }
 
 // Start listens and makes this node a member of its own. Join makes it one of
@@ -125,7 +127,7 @@ func (g *Gossip) Join(ctx context.Context, most time.Duration) int {
 	for {
 		absent := g.absent()
 		others := len(absent) + g.members() - 1
-		if others == 0 || g.call(ctx, absent) > 0 || time.Now().After(deadline) || ctx.Err() != nil {
+		if others == 0 || g.call(ctx, absent[:min(len(absent), rejoinMost)]) > 0 || time.Now().After(deadline) || ctx.Err() != nil {
 			return others
 		}
 		select {
@@ -145,7 +147,12 @@ func (g *Gossip) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			g.call(ctx, g.absent())
+			absent := g.absent()
+			if len(absent) != g.absentees {
+				g.absentees = len(absent)
+				g.cfg.Post(election.SetAbsent{Speakers: len(absent)})
+			}
+			g.call(ctx, absent[:min(len(absent), rejoinMost)])
 		}
 	}
 }
@@ -168,8 +175,8 @@ func (g *Gossip) watchLateness(ctx context.Context) {
 	}
 }
 
-// absent are the speakers that should be there and are not: those that the API
-// knows or, where it never was asked, those that were members.
+// absent are the speakers that should be there and are not, in any order: those
+// that the API knows or, where it never was asked, those that were members.
 func (g *Gossip) absent() []Peer {
 	want := map[string]netip.Addr{}
 	for _, p := range g.cfg.Peers() {
@@ -187,7 +194,7 @@ func (g *Gossip) absent() []Peer {
 		}
 	}
 	rand.Shuffle(len(out), func(i, j int) { out[i], out[j] = out[j], out[i] })
-	return out[:min(len(out), rejoinMost)]
+	return out
 }
 
 func (g *Gossip) call(ctx context.Context, peers []Peer) int {
@@ -246,12 +253,11 @@ func (g *Gossip) Send(m election.Message) {
 // Exchange implements agent.Gossip.
 func (g *Gossip) Exchange(node string, done func()) {
 	g.mu.Lock()
-	n := g.live[node]
+	ip, known := g.known[node]
 	g.mu.Unlock()
 	go func() {
-		if n != nil {
-			ip, _ := netip.AddrFromSlice(n.Addr)
-			g.call(context.Background(), []Peer{{node, ip.Unmap()}})
+		if known {
+			g.call(context.Background(), []Peer{{node, ip}})
 		}
 		done()
 	}()

@@ -141,6 +141,19 @@ func (s *speaker) awaitsDown(node string) {
 	s.awaitsLast("that "+node+" is down", election.MemberDown{Node: node}, node)
 }
 
+// awaitsAbsent waits until the election knows that so many speakers are missing.
+func (s *speaker) awaitsAbsent(n int) {
+	s.t.Helper()
+	s.awaits("how many are missing", func(log []election.Event) bool {
+		for _, ev := range slices.Backward(log) {
+			if absent, ok := ev.(election.SetAbsent); ok {
+				return absent.Speakers == n
+			}
+		}
+		return false
+	})
+}
+
 // heard unites the messages of others.
 func heard(log []election.Event) (m election.Message) {
 	for _, ev := range log {
@@ -200,10 +213,12 @@ func TestDiesAndComesBack(t *testing.T) {
 	n3.stop()
 	n1.awaitsDown("n3")
 	n2.awaitsDown("n3")
+	n1.awaitsAbsent(1)
 	back := c.start("n3")
 	n1.awaitsUp("n3")
 	n2.awaitsUp("n3")
 	back.awaitsUp("n1")
+	n1.awaitsAbsent(0)
 }
 
 // Who the API does not know is called all the same, if it was a member.
