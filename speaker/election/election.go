@@ -135,6 +135,7 @@ type Election struct {
 	ready      Ready
 	outClaims  map[netip.Addr]struct{} // whose claims are to be told
 	outState   bool
+	large      bool          // this node's state is more than a packet: it goes only where it is new
 	sent       time.Duration // last
 }
 
@@ -256,7 +257,9 @@ func (e *Election) Ready() Ready {
 	if (e.outState || len(e.outClaims) > 0) && e.now-e.sent >= batch {
 		e.sent = e.now
 		// Whoever learns of a claim can judge its holder.
-		r.Send.States = []NodeState{e.states[e.self]}
+		if e.outState || !e.large {
+			r.Send.States = []NodeState{e.states[e.self]}
+		}
 		for _, ip := range slices.SortedFunc(maps.Keys(e.outClaims), netip.Addr.Compare) {
 			c := e.strangers[ip].claim
 			if a := e.addresses[ip]; a != nil {
@@ -368,6 +371,7 @@ func (e *Election) setSelf(s NodeState) {
 		return
 	}
 	e.states[e.self] = s
+	e.large = len(Message{States: []NodeState{s}}.Marshal()) > maxSplit
 	e.learnMACs(s)
 	e.sendState()
 	e.standing(e.self)
@@ -465,7 +469,7 @@ func (e *Election) tick() {
 		e.call()
 		e.failback()
 		e.rebalance()
-		if e.states[e.self].Draining && e.now-e.told >= tellEvery {
+		if e.states[e.self].Draining && e.now-e.told >= tellEvery && (!e.large || e.told == 0) {
 			e.told = e.now
 			e.sendState()
 		}

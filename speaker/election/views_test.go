@@ -1,6 +1,7 @@
 package election
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -53,6 +54,26 @@ func TestClaimOfEarlierRun(t *testing.T) {
 	e.Step(now, Receive{Message{Claims: []Claim{late}}})
 	if len(e.Answering(nth(1))) > 0 {
 		t.Error("it did not yield to a claim that stands")
+	}
+}
+
+// A state that is more than a packet does not go along with every claim.
+func TestLargeState(t *testing.T) {
+	e := large(3, 0)
+	var on []Interface
+	for i := range 100 {
+		on = append(on, Interface{Name: fmt.Sprintf("vlan%d", i), Prefixes: everyPrefix})
+	}
+	e.Step(batch, SetInterfaces{on})
+	if r := e.Ready().Send; len(r.States) != 1 || len(r.States[0].Interfaces) != 100 {
+		t.Errorf("told %+v", r.States)
+	}
+	e.Step(time.Second, SetAddress{Address{IP: nth(1), Advertisements: []*Advertisement{{Nodes: map[string]int{"n0": 0}}}}})
+	e.Step(10*time.Second, Tick{})
+	e.Step(10*time.Second+time.Second/2, Tick{})
+	e.Step(12*time.Second, Tick{})
+	if r := e.Ready().Send; len(r.States) != 0 || len(r.Claims) != 1 {
+		t.Errorf("told %d states and %+v", len(r.States), r.Claims)
 	}
 }
 

@@ -41,6 +41,9 @@ const (
 	rejoinTimeout  = 400 * time.Millisecond
 	// rejoinMost bounds how many are called at a time.
 	rejoinMost = 8
+	// mostPacket is what memberlist puts into a packet beside its headers, the
+	// label and the encryption. Its queue would keep what is larger for ever.
+	mostPacket = 1200
 )
 
 // Peer is a speaker that should be there.
@@ -230,7 +233,8 @@ func (g *Gossip) members() int {
 }
 
 // Send implements agent.Gossip. Every live member gets the message at once; the
-// queue repeats it, and push/pull mends what that does not.
+// queue repeats it, and push/pull mends what that does not. The state of a node
+// with many interfaces is larger than a packet, and goes over connections.
 func (g *Gossip) Send(m election.Message) {
 	g.mu.Lock()
 	to := make([]*memberlist.Node, 0, len(g.live))
@@ -241,12 +245,29 @@ func (g *Gossip) Send(m election.Message) {
 	}
 	g.mu.Unlock()
 	for _, piece := range m.Split() {
+		if len(piece) > mostPacket {
+			go g.sendReliably(to, piece)
+			continue
+		}
 		for _, n := range to {
 			if err := g.list.SendBestEffort(n, piece); err != nil {
 				g.cfg.Log.Debug("sending to a speaker", "node", n.Name, "error", err)
 			}
 		}
 		g.queue.QueueBroadcast(broadcast(piece))
+	}
+}
+
+func (g *Gossip) sendReliably(to []*memberlist.Node, piece []byte) {
+	room := make(chan struct{}, rejoinMost)
+	for _, n := range to {
+		room <- struct{}{}
+		go func() {
+			defer func() { <-room }()
+			if err := g.list.SendReliable(n, piece); err != nil {
+				g.cfg.Log.Debug("sending to a speaker", "node", n.Name, "bytes", len(piece), "error", err)
+			}
+		}()
 	}
 }
 

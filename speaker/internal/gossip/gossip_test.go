@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -199,6 +200,26 @@ func TestMembersTellEachOther(t *testing.T) {
 	n3.Leave(time.Second)
 	n1.awaitsDown("n3")
 	n2.awaitsDown("n3")
+}
+
+// A state larger than any packet arrives, and not by the next exchange of all.
+func TestLargeState(t *testing.T) {
+	c := newCluster(t, "g", "n1", "n2")
+	n1, n2 := c.start("n1"), c.start("n2")
+	n1.awaitsUp("n2")
+	n2.awaitsUp("n1")
+	s := election.NodeState{Node: "n1", Run: 2}
+	for i := range 4000 {
+		prefix := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), 0}), 24)
+		s.Interfaces = append(s.Interfaces, election.Interface{Name: "vlan" + strconv.Itoa(i), Prefixes: []netip.Prefix{prefix}})
+	}
+	n1.Send(election.Message{States: []election.NodeState{s}})
+	if n := n1.queue.NumQueued(); n != 0 {
+		t.Errorf("%d messages in the queue, which none of them can leave", n)
+	}
+	n2.awaits("the state", func(log []election.Event) bool {
+		return slices.ContainsFunc(heard(log).States, func(s election.NodeState) bool { return len(s.Interfaces) == 4000 })
+	})
 }
 
 // A speaker that dies without a word is missed, and found again without being
