@@ -119,6 +119,7 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 		return err
 	}
 	paths.Changed = routes.BFDChanged
+	paths.Until = routes.Done() // a router may take the end of BFD for that of the path
 	routes.BFD = paths
 	writer.Plan = routes.Do
 	sessions := &status.Sessions{

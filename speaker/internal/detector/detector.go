@@ -39,6 +39,9 @@ type Detector struct {
 	// goroutine that keeps all sessions: it must not block, nor call the
 	// Detector. Set before Run.
 	Changed func(bfd.Change)
+	// Until, where not nil, is closed when the sessions are needed no more: Run
+	// keeps them as long. Set before Run.
+	Until <-chan struct{}
 
 	started, done chan struct{}
 	wake          int // an eventfd
@@ -174,9 +177,15 @@ func (d *Detector) rouse() { _, _ = unix.Write(d.wake, []byte{1, 0, 0, 0, 0, 0, 
 
 func (d *Detector) now() time.Duration { return time.Since(d.start) }
 
-// Run keeps the sessions until ctx ends, and then tells the peers that they are
-// administratively down. It may be called once.
+// Run keeps the sessions until ctx ends, and Until is closed, and then tells the
+// peers that they are administratively down. It may be called once.
 func (d *Detector) Run(ctx context.Context) error {
+	if d.Until != nil {
+		inner, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		defer cancel()
+		defer context.AfterFunc(ctx, func() { <-d.Until; cancel() })()
+		ctx = inner
+	}
 	defer context.AfterFunc(ctx, d.rouse)()
 	defer close(d.done)
 	close(d.started)

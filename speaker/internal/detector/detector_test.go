@@ -36,6 +36,27 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// TestUntil: sessions are kept for as long as they are needed.
+func TestUntil(t *testing.T) {
+	d, err := New(slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	until := make(chan struct{})
+	d.Until = until
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- d.Run(ctx) }()
+	cancel()
+	if err := d.Set(bfd.Path{Remote: netip.MustParseAddr("127.0.0.1")}, bfd.DefaultConfig()); err != nil {
+		t.Errorf("while it is needed: %v", err)
+	}
+	close(until)
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
 // TestMetrics gathers them once, as a registry does.
 func TestMetrics(t *testing.T) {
 	d, err := New(slog.New(slog.DiscardHandler))

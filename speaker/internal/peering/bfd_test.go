@@ -18,25 +18,10 @@ import (
 // time; another profile does not.
 func TestBFD(t *testing.T) {
 	r := frr(t, accept, "neighbor nodes bfd profile fast")
-	paths, err := detector.New(slog.New(slog.NewTextHandler(t.Output(), nil)))
-	if err != nil {
-		t.Fatal(err)
-	}
 	profile := bfd.DefaultConfig()
 	profile.TransmitInterval, profile.ReceiveInterval = 50*time.Millisecond, 50*time.Millisecond
 	hour := func(p *bgp.Peer) { p.HoldTime, p.Profile = time.Hour, "fast" }
-	n := newNode(t, func(p *Peering) {
-		p.BFD, paths.Changed = paths, p.BFDChanged
-		ctx, cancel := context.WithCancel(context.Background())
-		ended := make(chan error, 1)
-		go func() { ended <- paths.Run(ctx) }()
-		t.Cleanup(func() {
-			cancel()
-			if err := <-ended; err != nil {
-				t.Error(err)
-			}
-		})
-	}, bgp.SetProfile{Name: "fast", Profile: profile}, peer("frr", "10.0.0.1", 64512, hour), advertisement("all", nil), address("192.0.2.1", "all"))
+	n := newNode(t, watched(t), bgp.SetProfile{Name: "fast", Profile: profile}, peer("frr", "10.0.0.1", 64512, hour), advertisement("all", nil), address("192.0.2.1", "all"))
 	n.awaitUp("frr")
 	await(t, "BFD is up", func() bool { return n.state("frr").BFD == v1beta1.BFDUp })
 	await(t, "the route is there", func() bool { return r.route("192.0.2.1/32") != nil })
@@ -74,4 +59,44 @@ func TestBFD(t *testing.T) {
 	await(t, "BFD is up again", func() bool { return n.state("frr").BFD == v1beta1.BFDUp })
 	n.Post(bgp.DeleteProfile{Name: "fast"})
 	await(t, "the missing profile is named", func() bool { return n.state("frr").Refused.Reason == reason.BFDProfileNotFound })
+}
+
+// watched gives a node BFD.
+func watched(t *testing.T) func(*Peering) {
+	t.Helper()
+	paths, err := detector.New(slog.New(slog.NewTextHandler(t.Output(), nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(p *Peering) {
+		p.BFD, paths.Changed = paths, p.BFDChanged
+		ctx, cancel := context.WithCancel(context.Background())
+		ended := make(chan error, 1)
+		go func() { ended <- paths.Run(ctx) }()
+		t.Cleanup(func() {
+			cancel()
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// BIRD takes the end of BFD for that of the path, and then refuses sessions for a
+// minute, unless it learned before that the session ended.
+func TestBFDEndsAfterTheSession(t *testing.T) {
+	bird(t, `
+protocol bfd { interface "eth0" { min rx interval 50 ms; min tx interval 50 ms; multiplier 10; }; }
+protocol bgp node { local 10.0.0.2 as 64513; neighbor 10.0.0.11 as 64600; direct; bfd on; ipv4 { import all; export none; }; }
+`)
+	profile := bfd.DefaultConfig()
+	profile.TransmitInterval, profile.ReceiveInterval, profile.DetectMultiplier = 50*time.Millisecond, 50*time.Millisecond, 10
+	n := newNode(t, watched(t), bgp.SetProfile{Name: "fast", Profile: profile})
+	for range 5 {
+		n.Post(peer("bird", "10.0.0.2", 64513, func(p *bgp.Peer) { p.HoldTime, p.Profile = time.Hour, "fast" }))
+		n.awaitUp("bird")
+		await(t, "BFD is up", func() bool { return n.state("bird").BFD == v1beta1.BFDUp })
+		n.Post(bgp.DeletePeer{Name: "bird"})
+		await(t, "the peer is gone", func() bool { return n.state("bird").Peer == "" })
+	}
 }

@@ -70,6 +70,9 @@ func (l *live) run(ctx context.Context) error {
 				l.session.Stop(e.code, e.subcode, e)
 				_ = l.write()
 			}
+			if ending(e) != bfdDown { // else nothing comes by this path
+				l.part(in, failed)
+			}
 			return context.Cause(ctx)
 		case err := <-failed:
 			var malformed *session.HeaderError
@@ -87,6 +90,20 @@ func (l *live) run(ctx context.Context) error {
 			l.take()
 		case <-timer.C:
 			l.session.Tick(l.now())
+		}
+	}
+}
+
+// part waits until the peer closed the connection, too, for as long as its
+// deadline allows: it has then understood what it was told last, and how the
+// session ended, before anything else ends.
+func (l *live) part(in <-chan message, failed <-chan error) {
+	_ = l.conn.CloseWrite() // fails where the peer closed before
+	for {
+		select {
+		case <-failed:
+			return
+		case <-in:
 		}
 	}
 }

@@ -62,6 +62,9 @@ func (p *Peering) String() string { return "bgp" }
 // Ready implements program.Task: it is closed at Begin.
 func (p *Peering) Ready() <-chan struct{} { return p.ready }
 
+// Done is closed when all sessions have ended.
+func (p *Peering) Done() <-chan struct{} { return p.done }
+
 // Post gives the plan an event.
 func (p *Peering) Post(ev bgp.Event) { p.enqueue(func() { p.plan.Step(ev) }) }
 
