@@ -138,6 +138,8 @@ protocol bfd { interface "eth0" { min rx interval 50 ms; min tx interval 50 ms; 
   dynamic name "node%[1]d_";
   direct;
   bfd on;
+  # Not a minute, and more, after BFD found a path broken.
+  error wait time 1, 2;
   ipv4 { import all; export none; };
   ipv6 { import all; export none; };
 }
