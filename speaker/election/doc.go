@@ -24,7 +24,7 @@
 //     has exactly one owner in each segment. The node that ranks first for an
 //     orphan claims it at once; the others do one after the other, so that a
 //     difference between their views delays an owner but never prevents one.
-//  2. Two owners that see each other's announcements resolve it within 2 s,
+//  2. Two owners that can hear each other's announcements resolve it within 2 s,
 //     gossip or none (fence.go).
 //  3. Ownership is sticky. A claim stands while its holder lives and is
 //     eligible. A node that takes part again after a cut yields to those who

@@ -23,6 +23,7 @@ import (
 //	crash, start, drain, freeze, thaw NODE
 //	cut-gossip, cut-link, partition NODE; heal
 //	exclude, include NODE
+//	proxy-down, proxy-up NODE
 //	owners                  who answers, and what the lowest live node explains
 func TestScripts(t *testing.T) {
 	script.Run(t, "testdata/*.txt", func(t *testing.T, out *bytes.Buffer) func([]string) {
@@ -105,6 +106,10 @@ func (s *story) do(command string, args []string) bool {
 		s.c.setNode(args[0], reason.NodeExcluded)
 	case "include":
 		s.c.setNode(args[0], "")
+	case "proxy-down", "proxy-up":
+		h.noProxy = command == "proxy-down"
+		s.c.step(h, SetProxy{h.noProxy})
+		s.c.changedNode(h)
 	case "heal":
 		s.c.heal()
 	case "owners":
