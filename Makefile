@@ -5,7 +5,7 @@ MAKEFLAGS += --no-print-directory
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 STAMP := -X github.com/porchlight-lb/porchlight/internal/version.Version=$(VERSION)
 # The suites of the lab, in the order they run.
-SUITES := allocation layer2 bgp gateway conformance
+SUITES := allocation layer2 bgp gateway cli conformance
 SUITE ?= $(SUITES)
 # The lab's name; empty: the checkout's own.
 LAB ?=

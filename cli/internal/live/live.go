@@ -71,5 +71,8 @@ func Watch(ctx context.Context, cfg *rest.Config, namespace string) (client.Read
 		return nil, fmt.Errorf("watching the cluster: %w", err)
 	}
 	go func() { _ = c.Start(ctx) }() // it ends with ctx, and has no other error
+	if !c.WaitForCacheSync(ctx) {
+		return nil, fmt.Errorf("watching the cluster: %w", ctx.Err())
+	}
 	return c, nil
 }
