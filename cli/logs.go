@@ -105,21 +105,7 @@ func (c *cluster) logs(cmd *cobra.Command, o logOptions) error {
 	if err != nil {
 		return fmt.Errorf("listing pods of namespace %s: %w", c.namespace, err)
 	}
-	sources := map[string]*corev1.Pod{}
-	for _, p := range inventory.Sorted(pods.Items) {
-		component := p.Labels[inventory.ComponentLabel]
-		if _, ok := p.Labels[inventory.FleetLabel]; ok {
-			component = envoy
-		}
-		if !slices.Contains(o.components, component) || o.node != "" && p.Spec.NodeName != o.node {
-			continue
-		}
-		name := component + "/" + p.Spec.NodeName
-		if sources[name] != nil || p.Spec.NodeName == "" { // two on one node
-			name = component + "/" + p.Name
-		}
-		sources[name] = p
-	}
+	sources := o.sources(pods.Items)
 	if len(sources) == 0 {
 		where := "namespace " + c.namespace
 		if o.node != "" {
@@ -139,6 +125,34 @@ func (c *cluster) logs(cmd *cobra.Command, o logOptions) error {
 		return err
 	}
 	return readLogs(ctx, core, sources, o.pod, show)
+}
+
+// sources are the pods whose logs are wanted, by the name that their lines bear:
+// the component and the node or, where a node has several, the pod.
+func (o *logOptions) sources(pods []corev1.Pod) map[string]*corev1.Pod {
+	byNode := map[string][]*corev1.Pod{}
+	for _, p := range inventory.Sorted(pods) {
+		component := p.Labels[inventory.ComponentLabel]
+		if _, ok := p.Labels[inventory.FleetLabel]; ok {
+			component = envoy
+		}
+		if p.Spec.NodeName == "" || !slices.Contains(o.components, component) || o.node != "" && p.Spec.NodeName != o.node {
+			continue // one that is not scheduled has logged nothing
+		}
+		name := component + "/" + p.Spec.NodeName
+		byNode[name] = append(byNode[name], p)
+	}
+	all := map[string]*corev1.Pod{}
+	for name, several := range byNode {
+		for _, p := range several {
+			if len(several) > 1 {
+				component, _, _ := strings.Cut(name, "/")
+				name = component + "/" + p.Name
+			}
+			all[name] = p
+		}
+	}
+	return all
 }
 
 // readLogs shows the lines of pods: in order where they end, as they come where
