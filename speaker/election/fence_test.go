@@ -87,3 +87,47 @@ func TestCallsTheMissing(t *testing.T) {
 		t.Errorf("to one that is missing: announces %d, calls %s", len(r.Defend), r.Resync)
 	}
 }
+
+// Two parts of a cluster that serve their own segments, long enough for all to
+// have been announced: when the segments are one again, and gossip is not, each
+// address has one owner within 2 s.
+func TestSegmentHealsWithoutGossip(t *testing.T) {
+	var worst time.Duration
+	for seed := range uint64(20) {
+		c := newCluster(seed, 2+int(seed)%11)
+		v := c.everyNode()
+		for i := range 1 + 7*int(seed) {
+			c.give(Address{IP: nth(i), Advertisements: []*Advertisement{v}})
+		}
+		c.runFor(5 * time.Second)
+		for i, h := range c.nodes {
+			h.gossip, h.lan = i%2, i%2
+		}
+		c.allMembership()
+		c.runFor(20 * time.Second)
+		if len(c.addresses) != countDoubly(c) {
+			t.Errorf("seed %d: %d of %d addresses are served in both parts", seed, countDoubly(c), len(c.addresses))
+		}
+		for _, h := range c.nodes {
+			h.lan = 0
+		}
+		c.disturb()
+		healed := c.now
+		for countDoubly(c) > 0 && c.failure == "" && c.now < healed+2*time.Second {
+			c.runFor(10 * time.Millisecond)
+		}
+		if n := countDoubly(c); n > 0 || c.failure != "" {
+			t.Errorf("seed %d: %d of %d addresses have two owners after %v %s", seed, n, len(c.addresses), c.now-healed, c.failure)
+		}
+		worst = max(worst, c.now-healed)
+	}
+	t.Logf("after %v at most", worst)
+}
+
+// countDoubly counts the addresses that have several owners.
+func countDoubly(c *cluster) (n int) {
+	for ip := range c.addresses {
+		n += b2i(len(c.owners(ip)) > 1)
+	}
+	return n
+}
