@@ -374,16 +374,23 @@ func addresses(s *corev1.Service) []netip.Addr {
 	return all
 }
 
-// through has the far host send what it sends to the pool through a router.
-func (f *fabric) through(t *testing.T, router string) {
+// through has the far host send what it sends to the pool through routers, any
+// of them.
+func (f *fabric) through(t *testing.T, routers ...string) {
 	t.Helper()
-	via := map[string][2]string{lab.HostFRR: {"172.31.0.1", "fd00:31::1"}, lab.HostBIRD: {"172.31.0.2", "fd00:31::2"}}[router]
 	for i, to := range []netip.Prefix{routed4, routed6} {
-		if _, err := f.On(t.Context(), lab.HostFar, "ip", "route", "replace", to.String(), "via", via[i]); err != nil {
+		route := []string{"ip", "route", "replace", to.String()}
+		for _, router := range routers {
+			route = append(route, "nexthop", "via", far[router][i])
+		}
+		if _, err := f.On(t.Context(), lab.HostFar, route...); err != nil {
 			t.Fatal(err)
 		}
 	}
 }
+
+// far is a router's address on the far host's segment, of either family.
+var far = map[string][2]string{lab.HostFRR: {"172.31.0.1", "fd00:31::1"}, lab.HostBIRD: {"172.31.0.2", "fd00:31::2"}}
 
 // reachable waits until the far host is answered.
 func (f *fabric) reachable(t *testing.T, ip netip.Addr) {
