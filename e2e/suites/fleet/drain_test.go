@@ -53,6 +53,13 @@ func TestNoRequestFailsWhileEnvoysLeave(t *testing.T) {
 			}
 		})
 	})
+	t.Run("requests that take long", func(t *testing.T) {
+		underWay(t, c, url+"?delay=8s", 12, func() {
+			kubectl(t, c, "patch", "envoyfleet", "-n", cluster.System, "changing", "--type=merge", "-p", `{"spec":{"replicas":1}}`)
+			ready(t, c, "changing", 1)
+		})
+		ended(t, c, "changing")
+	})
 	t.Run("another kind", func(t *testing.T) {
 		underLoad(t, c, url, func() {
 			kubectl(t, c, "patch", "envoyfleet", "-n", cluster.System, "changing", "--type=merge", "-p", `{"spec":{"kind":"DaemonSet","replicas":null}}`)
@@ -65,5 +72,20 @@ func TestNoRequestFailsWhileEnvoysLeave(t *testing.T) {
 			})
 			ended(t, c, "changing")
 		})
+	})
+}
+
+// Nor where a node serves with its own Envoy alone, and what the network sends
+// moves from node to node.
+func TestNoRequestFailsWhileLocalEnvoysLeave(t *testing.T) {
+	c := cluster.ForTest(t)
+	ns := c.Namespace(t)
+	c.Apply(t, ns, fleet("local-changing", "{replicas: 2, drainTime: 5s, service: {externalTrafficPolicy: Local}}")+site("web", "local-changing", "{}"))
+	ready(t, c, "local-changing", 2)
+	url := served(t, c, ns, "web")
+	underLoad(t, c, url, func() {
+		kubectl(t, c, "rollout", "restart", "-n", cluster.System, "deployment/local-changing")
+		kubectl(t, c, "rollout", "status", "-n", cluster.System, "deployment/local-changing", "--timeout=90s")
+		ended(t, c, "local-changing")
 	})
 }

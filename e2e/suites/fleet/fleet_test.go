@@ -230,3 +230,29 @@ func TestAdministrationIsLocal(t *testing.T) {
 		}
 	}
 }
+
+// A Gateway beside the EnvoyFleets may name one itself; a reference that leads
+// nowhere is refused with the Gateway API's reason, and disturbs nothing else.
+func TestParametersOfAGateway(t *testing.T) {
+	c := cluster.ForTest(t)
+	ns := c.Namespace(t)
+	c.Apply(t, cluster.System, fleet("special", "{replicas: 1}")+
+		site("own", "porchlight", "{parametersRef: {group: porchlight.dev, kind: EnvoyFleet, name: special}}")+
+		site("nowhere", "porchlight", "{parametersRef: {group: porchlight.dev, kind: EnvoyFleet, name: nowhere}}"))
+	c.Apply(t, ns, site("elsewhere", "porchlight", "{parametersRef: {group: porchlight.dev, kind: EnvoyFleet, name: special}}"))
+	served(t, c, cluster.System, "own")
+	s := c.Service(t, cluster.System, "own-porchlight", "the Envoys of the fleet it names", func(s *corev1.Service) bool { return true })
+	if s.Labels[group] != "special" {
+		t.Errorf("the Gateway is served by %s", s.Labels[group])
+	}
+	for _, g := range []*gatewayv1.Gateway{
+		{ObjectMeta: metav1.ObjectMeta{Namespace: cluster.System, Name: "nowhere"}},
+		{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "elsewhere"}},
+	} {
+		if err := c.Await(t.Context(), g, &gatewayv1.GatewayList{}, func() bool {
+			return cluster.Condition(g.Status.Conditions, "Accepted", metav1.ConditionFalse, "InvalidParameters")
+		}); err != nil {
+			t.Errorf("gateway %s: want it refused as InvalidParameters: %v", g.Name, err)
+		}
+	}
+}

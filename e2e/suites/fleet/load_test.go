@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"sync"
 	"testing"
 	"time"
@@ -114,5 +115,46 @@ func pause(ctx context.Context) {
 	select {
 	case <-ctx.Done():
 	case <-time.After(time.Second):
+	}
+}
+
+// underWay sends n requests, each on a connection of its own, does what during
+// does once all of them are sent, and wants each answered with 200.
+func underWay(t *testing.T, c *cluster.Cluster, url string, n int, during func()) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), cluster.Patience)
+	defer cancel()
+	sent, answers := make(chan struct{}, n), make(chan error, n)
+	transport := &http.Transport{DialContext: c.Lab.Dialer("client"), DisableKeepAlives: true}
+	for range n {
+		go func() {
+			trace := &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { sent <- struct{}{} }}
+			req, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, trace), http.MethodGet, url, nil)
+			if err != nil {
+				answers <- err
+				return
+			}
+			resp, err := transport.RoundTrip(req)
+			if err == nil {
+				if resp.StatusCode != http.StatusOK {
+					err = fmt.Errorf("status %d", resp.StatusCode)
+				}
+				_ = resp.Body.Close() // its status is what is asked about
+			}
+			answers <- err
+		}()
+	}
+	for range n {
+		select {
+		case <-sent:
+		case err := <-answers:
+			t.Fatalf("a request was answered before all were sent: %v", err)
+		}
+	}
+	during()
+	for range n {
+		if err := <-answers; err != nil {
+			t.Errorf("a request that was under way: %v", err)
+		}
 	}
 }

@@ -119,6 +119,10 @@ func TestPodIsAsTheFleetSays(t *testing.T) {
 	if !slices.Contains(drain.Args, "--drain=1m30s") || *pod.TerminationGracePeriodSeconds < 95 {
 		t.Errorf("drained by %v in %d s", drain.Args, *pod.TerminationGracePeriodSeconds)
 	}
+	f.Service.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal
+	if args := render(t, w, 0).deployment.Spec.Template.Spec.Containers[1].Args; !slices.Contains(args, "--leave=1m40s") || !slices.Contains(args, "--drain=0s") {
+		t.Errorf("with the policy Local it may end while its node is announced: %v", args)
+	}
 	if !slices.ContainsFunc(envoy.VolumeMounts, func(m corev1.VolumeMount) bool { return m.MountPath == "/var/log/envoy" && !m.ReadOnly }) {
 		t.Errorf("mounts %v: the access log's folder is not there", envoy.VolumeMounts)
 	}

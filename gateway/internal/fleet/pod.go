@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -40,14 +41,24 @@ func Ready(p *corev1.Pod) bool {
 }
 
 // Serving says that the pod's Envoy takes new connections, also where it is
-// about to leave: one that leaves does so until it ends.
-func Serving(p *corev1.Pod) bool {
+// about to leave: one that leaves does so until the time that ServesUntil gives.
+func Serving(p *corev1.Pod, now time.Time) bool {
 	if p.DeletionTimestamp == nil {
 		return Ready(p)
 	}
 	_, known := Serves(p)
 	c := envoyStatus(p)
-	return known && c != nil && c.State.Running != nil
+	return known && c != nil && c.State.Running != nil && now.Before(ServesUntil(p))
+}
+
+// ServesUntil is when nobody should use the Envoy any more of a pod that
+// leaves: so long before its end that nodes and routers have turned away by
+// then. It is the zero time for a pod that stays.
+func ServesUntil(p *corev1.Pod) time.Time {
+	if p.DeletionTimestamp == nil {
+		return time.Time{}
+	}
+	return p.DeletionTimestamp.Add(-handOver - endTime)
 }
 
 // starting says that the Envoy serves and that the kubelet has not judged it

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -17,7 +18,11 @@ func TestWhoTakesConnections(t *testing.T) {
 	ready := func(p pod) {
 		p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
 	}
-	leaving := func(p pod) { p.DeletionTimestamp = &metav1.Time{} }
+	now := time.Now()
+	leaves := func(in time.Duration) func(pod) {
+		return func(p pod) { p.DeletionTimestamp = &metav1.Time{Time: now.Add(in)} }
+	}
+	leaving := leaves(time.Minute)
 	failed := func(p pod) { p.Status.Phase = corev1.PodFailed }
 	running := corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}
 	ended := corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{}}
@@ -38,13 +43,14 @@ func TestWhoTakesConnections(t *testing.T) {
 		"started, and not ready any more":         {[]func(pod){serves, status(corev1.ContainerStatus{State: running, Started: ptr(true)})}, false, false},
 		"leaves":                                  {[]func(pod){serves, ready, leaving, status(corev1.ContainerStatus{State: running, Started: ptr(true)})}, false, true},
 		"leaves before it served":                 {[]func(pod){leaving, status(corev1.ContainerStatus{State: running})}, false, false},
+		"leaves soon":                             {[]func(pod){serves, ready, leaves(handOver + endTime), status(corev1.ContainerStatus{State: running, Started: ptr(true)})}, false, false},
 		"left":                                    {[]func(pod){serves, leaving, status(corev1.ContainerStatus{State: ended})}, false, false},
 	} {
 		p := &corev1.Pod{}
 		for _, f := range c.with {
 			f(p)
 		}
-		if r, s := Ready(p), Serving(p); r != c.ready || s != c.serving {
+		if r, s := Ready(p), Serving(p, now); r != c.ready || s != c.serving {
 			t.Errorf("%s: ready %v, serving %v; want %v, %v", name, r, s, c.ready, c.serving)
 		}
 	}

@@ -20,7 +20,10 @@ const (
 	// leaveTime is how long an Envoy that ends takes new connections at the
 	// least: until then every node and every speaker has heard that it leaves.
 	leaveTime = 5 * time.Second
-	// endTime is for what follows when it is drained.
+	// handOver is how long an Envoy goes on that is not used any more where the
+	// policy is Local: until then its node serves with it alone.
+	handOver = 5 * time.Second
+	// endTime is for what follows when it may end.
 	endTime = 10 * time.Second
 	// logDir is where access logs that are files may be.
 	logDir = "/var/log/envoy"
@@ -34,7 +37,7 @@ func podSpec(w *Wanted, s Settings, selector *metav1.LabelSelector) corev1.PodSp
 	out := corev1.PodSpec{
 		AutomountServiceAccountToken:  ptr(false),
 		EnableServiceLinks:            ptr(false),
-		TerminationGracePeriodSeconds: ptr(int64((leaveTime + w.drainTime() + endTime).Seconds())),
+		TerminationGracePeriodSeconds: ptr(int64((leaveTime + w.drainTime() + handOver + endTime).Seconds())),
 		NodeSelector:                  spec.NodeSelector,
 		Tolerations:                   spec.Tolerations,
 		Affinity:                      spec.Affinity,
@@ -120,7 +123,15 @@ func envoy(w *Wanted, s Settings) corev1.Container {
 }
 
 // drainer is the container with gateway/drain.
+//
+// With the policy Local a node without another Envoy serves, and announces,
+// with this one until it is said to serve no more. That is said by the clock
+// (see ServesUntil), so it must not end sooner.
 func drainer(w *Wanted, s Settings) corev1.Container {
+	leave, drain := leaveTime, w.drainTime()
+	if w.Fleet.Spec.Service.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal {
+		leave, drain = leave+drain+handOver, 0
+	}
 	return corev1.Container{
 		Name:    "drain",
 		Image:   s.DrainImage,
@@ -128,8 +139,8 @@ func drainer(w *Wanted, s Settings) corev1.Container {
 		Args: []string{
 			"--admin=127.0.0.1:" + strconv.Itoa(AdminPort),
 			"--listen=:" + strconv.Itoa(DrainPort),
-			"--leave=" + leaveTime.String(),
-			"--drain=" + w.drainTime().String(),
+			"--leave=" + leave.String(),
+			"--drain=" + drain.String(),
 		},
 		Ports:           []corev1.ContainerPort{{Name: "drain", ContainerPort: DrainPort, Protocol: corev1.ProtocolTCP}},
 		SecurityContext: confined(),

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -203,10 +204,10 @@ func servicePort(p ingest.PlanPort, fleetPort int32) corev1.ServicePort {
 
 // endpointSlices renders the slices that lead from a Service to the pods, one
 // for each family that a pod has an address of.
-func endpointSlices(s *corev1.Service, pods []*corev1.Pod) []*discoveryv1.EndpointSlice {
+func endpointSlices(s *corev1.Service, pods []*corev1.Pod, now time.Time) []*discoveryv1.EndpointSlice {
 	var out []*discoveryv1.EndpointSlice
 	for _, family := range []discoveryv1.AddressType{discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6} {
-		endpoints := endpointsOf(pods, family)
+		endpoints := endpointsOf(pods, family, now)
 		for n := 0; len(endpoints) > 0; n++ {
 			part := endpoints[:min(len(endpoints), maxEndpoints)]
 			endpoints = endpoints[len(part):]
@@ -237,7 +238,7 @@ func endpointSlices(s *corev1.Service, pods []*corev1.Pod) []*discoveryv1.Endpoi
 	return out
 }
 
-func endpointsOf(pods []*corev1.Pod, family discoveryv1.AddressType) []discoveryv1.Endpoint {
+func endpointsOf(pods []*corev1.Pod, family discoveryv1.AddressType, now time.Time) []discoveryv1.Endpoint {
 	var out []discoveryv1.Endpoint
 	for _, p := range pods {
 		if p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed || p.Spec.NodeName == "" {
@@ -252,7 +253,7 @@ func endpointsOf(pods []*corev1.Pod, family discoveryv1.AddressType) []discovery
 				NodeName:  ptr(p.Spec.NodeName),
 				TargetRef: &corev1.ObjectReference{Kind: "Pod", Namespace: p.Namespace, Name: p.Name, UID: p.UID},
 				Conditions: discoveryv1.EndpointConditions{
-					Ready: ptr(fleet.Ready(p)), Serving: ptr(fleet.Serving(p)), Terminating: ptr(p.DeletionTimestamp != nil),
+					Ready: ptr(fleet.Ready(p)), Serving: ptr(fleet.Serving(p, now)), Terminating: ptr(p.DeletionTimestamp != nil),
 				},
 			})
 			break

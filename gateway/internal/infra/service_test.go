@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -125,15 +126,40 @@ func pod(node string, ready bool, ips ...string) *corev1.Pod {
 	return p
 }
 
+// The slices are looked at again when an Envoy that leaves should be used no
+// more.
+func TestNextToLeave(t *testing.T) {
+	now := time.Now()
+	leaves := func(in time.Duration) *corev1.Pod {
+		p := pod("n", true, "10.0.0.1")
+		p.DeletionTimestamp = &metav1.Time{Time: now.Add(in)}
+		return p
+	}
+	early, late := leaves(time.Minute), leaves(time.Hour)
+	for name, c := range map[string]struct {
+		pods []*corev1.Pod
+		want time.Time
+	}{
+		"nobody leaves":    {[]*corev1.Pod{pod("n", true, "10.0.0.1")}, time.Time{}},
+		"one is past that": {[]*corev1.Pod{leaves(0), late}, fleet.ServesUntil(late)},
+		"two leave":        {[]*corev1.Pod{late, early}, fleet.ServesUntil(early)},
+	} {
+		if got := nextToLeave(map[string][]*corev1.Pod{"f": c.pods}, now); !got.Equal(c.want) {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
+}
+
 func TestEndpointSlices(t *testing.T) {
 	leaving := pod("n2", true, "10.0.0.2")
-	leaving.DeletionTimestamp = &metav1.Time{}
+	now := time.Now()
+	leaving.DeletionTimestamp = &metav1.Time{Time: now.Add(time.Minute)}
 	leaving.Annotations = map[string]string{fleet.ServesAnnotation: "ns/web/80"}
 	leaving.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "envoy", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}}
 	done := pod("n3", false, "10.0.0.3")
 	done.Status.Phase = corev1.PodFailed
 	s := service(wanted(), &v1beta1.EnvoyFleet{}, []corev1.ServicePort{servicePort(wanted().Ports[0], 20007)})
-	out := endpointSlices(s, []*corev1.Pod{leaving, pod("n1", true, "10.0.0.1", "fd00::1"), done, pod("", false)})
+	out := endpointSlices(s, []*corev1.Pod{leaving, pod("n1", true, "10.0.0.1", "fd00::1"), done, pod("", false)}, now)
 	if len(out) != 2 || out[0].AddressType != discoveryv1.AddressTypeIPv4 || out[1].AddressType != discoveryv1.AddressTypeIPv6 {
 		t.Fatalf("slices %v", out)
 	}
@@ -151,7 +177,7 @@ func TestEndpointSlices(t *testing.T) {
 	for i := range many {
 		many[i] = pod("n", true, netip.AddrFrom4([4]byte{10, 1, byte(i / 256), byte(i)}).String())
 	}
-	if out := endpointSlices(s, many); len(out) != 2 || len(out[0].Endpoints) != 1000 || out[0].Name == out[1].Name {
+	if out := endpointSlices(s, many, now); len(out) != 2 || len(out[0].Endpoints) != 1000 || out[0].Name == out[1].Name {
 		t.Errorf("%d slices for 1,001 pods", len(out))
 	}
 }

@@ -53,6 +53,7 @@ type Task struct {
 	// Plans also receives a plan when pods or Services have changed.
 	Plans *mailbox.Box[Plan]
 	Range Range
+	Now   func() time.Time
 	Log   *slog.Logger
 
 	ports *Ports
@@ -61,7 +62,7 @@ type Task struct {
 
 // New returns the task.
 func New(c client.Client, direct client.Reader, plans *mailbox.Box[Plan], r Range, log *slog.Logger) *Task {
-	return &Task{Client: c, Direct: direct, Plans: plans, Range: r, Log: log, ready: make(chan struct{})}
+	return &Task{Client: c, Direct: direct, Plans: plans, Range: r, Now: time.Now, Log: log, ready: make(chan struct{})}
 }
 
 // String names the task.
@@ -91,13 +92,17 @@ func (t *Task) Run(ctx context.Context) error {
 			continue
 		}
 		retry = nil
-		if err := t.follow(ctx, plan); err != nil && ctx.Err() == nil {
+		next, err := t.follow(ctx, plan)
+		if err != nil && ctx.Err() == nil {
 			t.Log.Warn("not all Services of Gateways are as they should be", "error", err, "retry", pause.String())
 			retry = time.After(pause)
 			pause = min(2*pause, retryMost)
 			continue
 		}
 		pause = retryFirst
+		if !next.IsZero() {
+			retry = time.After(next.Sub(t.Now()))
+		}
 	}
 }
 
@@ -135,8 +140,9 @@ func (t *Task) fleetOf(s *corev1.Service) types.NamespacedName {
 	return types.NamespacedName{Name: s.Labels[fleet.Label]}
 }
 
-// follow makes the Services and slices what the plan wants.
-func (t *Task) follow(ctx context.Context, plan Plan) error {
+// follow makes the Services and slices what the plan wants, and returns when
+// time alone changes that; zero: it does not.
+func (t *Task) follow(ctx context.Context, plan Plan) (next time.Time, err error) {
 	wanted := map[types.NamespacedName]*Wanted{}
 	for i := range plan.Gateways {
 		if w := &plan.Gateways[i]; len(w.Ports) > 0 && plan.Fleets[w.Fleet] != nil {
@@ -153,8 +159,9 @@ func (t *Task) follow(ctx context.Context, plan Plan) error {
 	}
 	pods, err := t.pods(ctx)
 	if err != nil {
-		return err
+		return time.Time{}, err
 	}
+	now := t.Now()
 	var group errgroup.Group
 	group.SetLimit(writers)
 	results := make([]error, len(plan.Gateways))
@@ -169,12 +176,25 @@ func (t *Task) follow(ctx context.Context, plan Plan) error {
 			continue
 		}
 		group.Go(func() error {
-			results[i] = t.put(ctx, w, plan.Fleets[w.Fleet], ports, pods[w.Fleet.Name])
+			results[i] = t.put(ctx, w, plan.Fleets[w.Fleet], ports, pods[w.Fleet.Name], now)
 			return nil
 		})
 	}
 	_ = group.Wait() // its functions return nil
-	return errors.Join(append(errs, results...)...)
+	return nextToLeave(pods, now), errors.Join(append(errs, results...)...)
+}
+
+// nextToLeave is when the next of the Envoys that leave should be used no more.
+func nextToLeave(pods map[string][]*corev1.Pod, now time.Time) time.Time {
+	var next time.Time
+	for _, group := range pods {
+		for _, p := range group {
+			if at := fleet.ServesUntil(p); at.After(now) && (next.IsZero() || at.Before(next)) {
+				next = at
+			}
+		}
+	}
+	return next
 }
 
 func (w *Wanted) ports() []int32 {
@@ -198,7 +218,7 @@ func (t *Task) give(w *Wanted) ([]corev1.ServicePort, error) {
 	return out, nil
 }
 
-func (t *Task) put(ctx context.Context, w *Wanted, f *v1beta1.EnvoyFleet, ports []corev1.ServicePort, pods []*corev1.Pod) error {
+func (t *Task) put(ctx context.Context, w *Wanted, f *v1beta1.EnvoyFleet, ports []corev1.ServicePort, pods []*corev1.Pod, now time.Time) error {
 	s := service(w, f, ports)
 	key := client.ObjectKeyFromObject(s)
 	live := &corev1.Service{}
@@ -231,12 +251,12 @@ func (t *Task) put(ctx context.Context, w *Wanted, f *v1beta1.EnvoyFleet, ports 
 		t.Log.Info("Service changed", "gateway", w.Name.String(), "service", s.Name)
 	}
 	s.UID = live.UID
-	return t.putSlices(ctx, s, pods)
+	return t.putSlices(ctx, s, pods, now)
 }
 
-func (t *Task) putSlices(ctx context.Context, s *corev1.Service, pods []*corev1.Pod) error {
+func (t *Task) putSlices(ctx context.Context, s *corev1.Service, pods []*corev1.Pod, now time.Time) error {
 	wanted := map[string]bool{}
-	for _, slice := range endpointSlices(s, pods) {
+	for _, slice := range endpointSlices(s, pods, now) {
 		wanted[slice.Name] = true
 		if _, err := apply.Object(ctx, t.Client, slice); err != nil {
 			return err
