@@ -92,7 +92,7 @@ func run() error {
 	loop.Hub, loop.TLS, loop.Log = hub, serving, log
 	loop.Fleets = mailbox.New[[]fleet.Wanted]()
 	loop.Plans = mailbox.New[infra.Plan]()
-	loop.Statuses = mailbox.New[ingest.Output]()
+	loop.Statuses = status.NewCells()
 	keeper := &certs.Keeper{Client: mgr.GetClient(), Namespace: opts.Namespace, Overlap: overlap, Now: time.Now, Log: log}
 
 	for _, t := range []struct {

@@ -2,7 +2,6 @@ package ingest
 
 import (
 	"fmt"
-	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -11,81 +10,90 @@ import (
 	"github.com/porchlight-lb/porchlight/internal/names"
 )
 
+// parentKey is what a parentRef names.
+type parentKey struct {
+	kind gwv1.Kind
+	name types.NamespacedName
+}
+
+// parentOfRoute returns what a parentRef of a route in a namespace names;
+// false where that can be nothing of ours.
+func parentOfRoute(namespace string, ref *gwv1.ParentReference) (parentKey, bool) {
+	k := parentKey{"Gateway", types.NamespacedName{Namespace: namespace, Name: string(ref.Name)}}
+	if ref.Kind != nil {
+		k.kind = *ref.Kind
+	}
+	if ref.Namespace != nil {
+		k.name.Namespace = string(*ref.Namespace)
+	}
+	ok := (ref.Group == nil || *ref.Group == gwv1.GroupName) && (k.kind == "Gateway" || k.kind == "ListenerSet")
+	return k, ok
+}
+
 // parents are what routes attach to.
 type parents struct {
 	gateways map[types.NamespacedName]*gateway
 	sets     map[types.NamespacedName]*listenerSet
 }
 
-// find returns the Gateway that a parentRef of a route in a namespace leads to,
-// and those of its listeners that the parentRef may choose from; nil where the
-// parent is not ours.
-func (p *parents) find(namespace string, ref *gwv1.ParentReference) (*gateway, []*listener) {
-	if ref.Group != nil && *ref.Group != gwv1.GroupName {
-		return nil, nil
-	}
-	n := types.NamespacedName{Namespace: namespace, Name: string(ref.Name)}
-	if ref.Namespace != nil {
-		n.Namespace = string(*ref.Namespace)
-	}
-	switch parentKind(ref) {
+// find returns the Gateway that a parent leads to, and those of its listeners
+// that a parentRef may choose from; nil where the parent is not ours.
+func (p *parents) find(k parentKey) (*gateway, []*listener) {
+	switch k.kind {
 	case "Gateway":
-		if g := p.gateways[n]; g != nil {
+		if g := p.gateways[k.name]; g != nil {
 			return g, g.listeners
 		}
 	case "ListenerSet":
-		if s := p.sets[n]; s != nil {
+		if s := p.sets[k.name]; s != nil {
 			return s.gateway, s.listeners
 		}
 	}
 	return nil, nil
 }
 
-func parentKind(ref *gwv1.ParentReference) gwv1.Kind {
-	if ref.Kind == nil {
-		return "Gateway"
-	}
-	return *ref.Kind
+// attachment is a route on a listener.
+type attachment struct {
+	gateway  *gateway
+	listener *listener
+	// counted says that the listener's status counts it.
+	counted bool
 }
 
-// concern says whether any parent of the route is ours.
-func (p *parents) concern(namespace string, refs []gwv1.ParentReference) bool {
-	return slices.ContainsFunc(refs, func(ref gwv1.ParentReference) bool {
-		g, _ := p.find(namespace, &ref)
-		return g != nil
-	})
-}
-
-// attach binds a route to the listeners of its parents, and returns our part
-// of its status, and the Gateways that it is attached to, each once.
-func (r *route) attach(x *index, p *parents) (RouteStatus, []*gateway) {
+// attach binds a route to the listeners of its parents. It returns our part of
+// its status, and where it is attached, each listener once.
+func (r *route) attach(x *index, p *parents) (RouteStatus, []attachment) {
 	s := RouteStatus{Kind: r.kind, Name: r.name}
-	var gateways []*gateway
+	var out []attachment
 	// A route that two parentRefs attach to one listener is attached once.
-	bound, counted := map[*listener]bool{}, map[*listener]bool{}
+	bound := map[*listener]int{}
 	for i := range r.parents {
 		ref := &r.parents[i]
-		g, choice := p.find(r.name.Namespace, ref)
-		if g == nil {
+		k, ok := parentOfRoute(r.name.Namespace, ref)
+		g, choice := p.find(k)
+		if !ok || g == nil {
 			continue
 		}
-		ls, refused := r.listenersFor(x, choice, ref)
+		ls, refused := r.listenersFor(x, k, choice, ref)
 		accepted := r.accepted
 		if refused != nil {
 			accepted = *refused
 		}
 		for _, l := range ls {
-			if !bound[l] {
-				bound[l] = true
-				l.routes = append(l.routes, r)
+			n, again := bound[l]
+			if !again {
+				n = len(out)
+				bound[l] = n
+				out = append(out, attachment{gateway: g, listener: l})
+				l.kindsOf[r.kind]++
+				for d, hostname := range r.domains(l.hostname) {
+					l.put(d, r, hostname)
+				}
 			}
-			if accepted.ok && !counted[l] {
-				counted[l] = true
+			if accepted.ok && !out[n].counted {
+				out[n].counted = true
 				l.attached++
 			}
-		}
-		if len(ls) > 0 && !slices.Contains(gateways, g) {
-			gateways = append(gateways, g)
 		}
 		s.Parents = append(s.Parents, gwv1.RouteParentStatus{
 			ParentRef:      *ref,
@@ -93,12 +101,46 @@ func (r *route) attach(x *index, p *parents) (RouteStatus, []*gateway) {
 			Conditions:     r.conditions(accepted),
 		})
 	}
-	return s, gateways
+	for _, a := range out {
+		r.touch(a)
+	}
+	return s, out
+}
+
+// detach takes a route off a listener.
+func (r *route) detach(a attachment) {
+	r.touch(a)
+	for d := range r.domains(a.listener.hostname) {
+		delete(a.listener.routes[d], r)
+		if len(a.listener.routes[d]) == 0 {
+			delete(a.listener.routes, d)
+		}
+	}
+	a.listener.kindsOf[r.kind]--
+	if a.counted {
+		a.listener.attached--
+	}
+}
+
+// touch notes what of the listener's port depends on the route.
+func (r *route) touch(a attachment) {
+	if p := a.gateway.portOf(a.listener); p != nil {
+		for d := range r.domains(a.listener.hostname) {
+			p.touch(d)
+		}
+	}
+}
+
+func (l *listener) put(domain string, r *route, hostname string) {
+	if l.routes[domain] == nil {
+		l.routes[domain] = map[*route]string{}
+	}
+	l.routes[domain][r] = hostname
 }
 
 // listenersFor returns the listeners of a parent that a parentRef attaches the
 // route to, or why there are none.
-func (r *route) listenersFor(x *index, choice []*listener, ref *gwv1.ParentReference) ([]*listener, *verdict) {
+func (r *route) listenersFor(x *index, k parentKey, choice []*listener, ref *gwv1.ParentReference) ([]*listener, *verdict) {
 	var named, allowed, common, out []*listener
 	var rival *route
 	for _, l := range choice {
@@ -121,11 +163,7 @@ func (r *route) listenersFor(x *index, choice []*listener, ref *gwv1.ParentRefer
 		}
 		out = append(out, l)
 	}
-	parent := r.name.Namespace + "/" + string(ref.Name)
-	if ref.Namespace != nil {
-		parent = string(*ref.Namespace) + "/" + string(ref.Name)
-	}
-	parent = string(parentKind(ref)) + " " + parent
+	parent := string(k.kind) + " " + k.name.String()
 	refuse := func(reason gwv1.RouteConditionReason, format string, args ...any) ([]*listener, *verdict) {
 		v := no(reason, fmt.Sprintf(format, args...))
 		return nil, &v
@@ -140,24 +178,28 @@ func (r *route) listenersFor(x *index, choice []*listener, ref *gwv1.ParentRefer
 	case len(named) > 0:
 		return refuse(gwv1.RouteReasonNotAllowedByListeners, "No listener of %s that the parentRef names allows the route.", parent)
 	default:
-		return refuse(gwv1.RouteReasonNoMatchingParent, "%s has no listener with the parentRef's sectionName and port.", upperFirst(parent))
+		return refuse(gwv1.RouteReasonNoMatchingParent, "%s has no listener with the parentRef's sectionName and port.", parent)
 	}
 }
 
-// rival returns a route of the other kind of HTTP that keeps this one from a
+// rival returns the route of the other kind of HTTP that keeps this one from a
 // listener: of an HTTPRoute and a GRPCRoute that have hostnames in common, the
 // older is accepted (GRPCRouteSpec.Hostnames). Older routes are attached
-// before.
+// before; of several, the oldest is named.
 func (r *route) rival(l *listener) *route {
-	if r.kind != httpRouteKind && r.kind != grpcRouteKind {
+	if r.kind == httpRouteKind && l.kindsOf[grpcRouteKind] == 0 || r.kind == grpcRouteKind && l.kindsOf[httpRouteKind] == 0 ||
+		r.kind != httpRouteKind && r.kind != grpcRouteKind {
 		return nil
 	}
-	for _, o := range l.routes {
-		if o.kind != r.kind && o.overlaps(r) {
-			return o
+	var out *route
+	for _, routes := range l.routes {
+		for o := range routes {
+			if o.kind != r.kind && (out == nil || older(o, out) < 0) && o.overlaps(r) {
+				out = o
+			}
 		}
 	}
-	return nil
+	return out
 }
 
 func (r *route) overlaps(o *route) bool {

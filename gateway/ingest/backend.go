@@ -99,7 +99,7 @@ func (r *route) cluster(x *index, ref *gwv1.BackendObjectReference, p ir.AppProt
 			name.Namespace, r.kind, r.name.Namespace, name.Name)
 		return nil, false
 	}
-	s := x.services[name]
+	s := x.service(name)
 	if s == nil {
 		r.unresolved(gwv1.RouteReasonBackendNotFound, "Service %s does not exist.", name)
 		return nil, false

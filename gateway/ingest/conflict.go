@@ -12,16 +12,22 @@ import (
 // those of the Gateway and of each of its ListenerSets, in order of precedence.
 // Within a group none of them is accepted: there is no winner
 // (GatewaySpec.Listeners); from one group to the next, the earlier one is left
-// alone (ListenerSetSpec). Listeners of protocols that we do not support take
+// alone (ListenerSetSpec), and the later one is nobody's rival any more. Listeners of protocols that we do not support take
 // no part.
 func findConflicts(groups [][]*listener) {
 	var before []*listener
 	for _, group := range groups {
-		for i, a := range group {
+		var rest []*listener
+		for _, a := range group {
 			for _, b := range before {
 				a.conflict(b)
 			}
-			for j, b := range group {
+			if !a.conflicted.ok {
+				rest = append(rest, a)
+			}
+		}
+		for i, a := range rest {
+			for j, b := range rest {
 				if i != j {
 					a.conflict(b)
 				}

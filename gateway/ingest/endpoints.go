@@ -12,7 +12,7 @@ import (
 
 // Endpoints returns the addresses behind a cluster. Slices of other Services
 // are ignored, so the caller may pass those of a namespace.
-func Endpoints(c ir.Cluster, endpointSlices []*discoveryv1.EndpointSlice) ir.Endpoints {
+func Endpoints(c *ir.Cluster, endpointSlices []*discoveryv1.EndpointSlice) ir.Endpoints {
 	out := ir.Endpoints{Cluster: c.Name()}
 	if c.Shares == nil {
 		out.Addresses = addresses(c.Service, c.PortName, endpointSlices)

@@ -29,9 +29,9 @@ type FleetPlan struct {
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
-// fleet returns the group of Envoys that serves the Gateway.
-func (g *gateway) fleet(x *index) types.NamespacedName {
-	if f := x.fleets[g.parameters]; f != nil && f.Spec.Mode == v1beta1.FleetDedicated {
+// fleetName returns the group of Envoys that serves the Gateway.
+func (g *gateway) fleetName(x *index) types.NamespacedName {
+	if f := x.fleet(g.parameters); f != nil && f.Spec.Mode == v1beta1.FleetDedicated {
 		return types.NamespacedName{Namespace: x.namespace, Name: DedicatedName(g.name)}
 	}
 	return g.parameters
@@ -61,7 +61,7 @@ func fleetPlans(x *index, classes map[string]*class, gateways map[types.Namespac
 		if len(g.ports()) == 0 {
 			continue
 		}
-		p := FleetPlan{Name: g.fleet(x), Parameters: g.parameters}
+		p := FleetPlan{Name: g.fleet, Parameters: g.parameters}
 		if p.Name != p.Parameters {
 			p.Gateway = &g.name
 			p.Labels, p.Annotations = g.infrastructure()
@@ -113,7 +113,7 @@ func (x *index) ownParameters(g *gwv1.Gateway) (*types.NamespacedName, verdict) 
 		return invalid("is a %s of group %q, not an EnvoyFleet of %s.", p.Kind, p.Group, v1beta1.GroupVersion.Group)
 	case g.Namespace != x.namespace:
 		return invalid("names an EnvoyFleet in namespace %s; they are read in namespace %s alone.", g.Namespace, x.namespace)
-	case x.fleets[fleet] == nil:
+	case x.fleet(fleet) == nil:
 		return invalid("names EnvoyFleet %s, which does not exist.", fleet)
 	}
 	return &fleet, verdict{ok: true}

@@ -3,6 +3,7 @@ package ingest
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -21,8 +22,11 @@ type gateway struct {
 	class *class
 	// parameters is the EnvoyFleet: the Gateway's own, or its class's.
 	parameters types.NamespacedName
-	accepted   verdict
-	addresses  []netip.Addr
+	// fleet is the group of Envoys that serves the Gateway, log what they write.
+	fleet     types.NamespacedName
+	log       *ir.AccessLog
+	accepted  verdict
+	addresses []netip.Addr
 	// listeners of the Gateway itself, and those of its ListenerSets, the sets
 	// in order of precedence.
 	listeners []*listener
@@ -32,6 +36,8 @@ type gateway struct {
 	// certified says whether that could be resolved.
 	certified verdict
 	facts     Facts
+	// byPort are the ports that the Gateway wants.
+	byPort map[PlanPort]*port
 }
 
 // newGateway decides about a Gateway and its ListenerSets, which are in order
@@ -55,6 +61,8 @@ func newGateway(x *index, c *class, obj *gwv1.Gateway, sets []*gwv1.ListenerSet)
 	if g.addresses, g.accepted = g.accept(); !valid.ok && c.accepted.ok {
 		g.addresses, g.accepted = nil, valid
 	}
+	g.fleet, g.log = g.fleetName(x), accessLog(x.fleet(g.parameters))
+	g.makePorts()
 	g.certified = yes(gwv1.GatewayReasonResolvedRefs, "All references are resolved.")
 	if t := obj.Spec.TLS; t != nil && t.Backend != nil && t.Backend.ClientCertificateRef != nil {
 		name, refused := x.certificate(owner{"Gateway", g.name}, t.Backend.ClientCertificateRef, string(gwv1.GatewayReasonInvalidClientCertificateRef))
@@ -116,39 +124,41 @@ func (g *gateway) accept() ([]netip.Addr, verdict) {
 	}
 }
 
-// onPort returns the accepted listeners of a port, which all have the same
-// protocol and different hostnames.
-func (g *gateway) onPort(p PlanPort) []*listener {
-	var out []*listener
-	for _, l := range g.all() {
-		if l.accepted.ok && l.planPort() == p {
-			out = append(out, l)
-		}
+// makePorts collects the accepted listeners by port.
+func (g *gateway) makePorts() {
+	g.byPort = map[PlanPort]*port{}
+	if !g.accepted.ok {
+		return
 	}
-	return out
+	for _, l := range g.all() {
+		if !l.accepted.ok {
+			continue
+		}
+		at := PlanPort{l.spec.Port, l.protocol()}
+		if g.byPort[at] == nil {
+			g.byPort[at] = &port{plan: at, whole: true, domains: map[string]struct{}{}}
+		}
+		g.byPort[at].listeners = append(g.byPort[at].listeners, l)
+	}
 }
 
-func (l *listener) planPort() PlanPort { return PlanPort{l.spec.Port, l.protocol()} }
+// portOf returns the port of a listener; nil where it is not accepted.
+func (g *gateway) portOf(l *listener) *port {
+	if !l.accepted.ok {
+		return nil
+	}
+	return g.byPort[PlanPort{l.spec.Port, l.protocol()}]
+}
 
 // ports returns the ports of the accepted listeners, sorted.
 func (g *gateway) ports() []PlanPort {
-	if !g.accepted.ok {
-		return nil
-	}
-	var out []PlanPort
-	for _, l := range g.all() {
-		if p := l.planPort(); l.accepted.ok && !slices.Contains(out, p) {
-			out = append(out, p)
-		}
-	}
-	slices.SortFunc(out, func(a, b PlanPort) int {
+	return slices.SortedFunc(maps.Keys(g.byPort), func(a, b PlanPort) int {
 		return cmp.Or(cmp.Compare(a.Port, b.Port), cmp.Compare(a.Protocol, b.Protocol))
 	})
-	return out
 }
 
-func (g *gateway) plan(x *index) GatewayPlan {
-	p := GatewayPlan{Name: g.name, Fleet: g.fleet(x), Ports: g.ports(), Addresses: g.addresses}
+func (g *gateway) plan() GatewayPlan {
+	p := GatewayPlan{Name: g.name, Fleet: g.fleet, Ports: g.ports(), Addresses: g.addresses}
 	p.Labels, p.Annotations = g.infrastructure()
 	return p
 }
@@ -238,21 +248,4 @@ func (g *gateway) status() GatewayStatus {
 		}
 	}
 	return s
-}
-
-// fleetListeners returns the IR of the Gateway's ports that have a fleet port
-// and something to serve.
-func (g *gateway) fleetListeners(x *index) []ir.Listener {
-	var out []ir.Listener
-	for _, p := range g.ports() {
-		fleetPort, ok := g.facts.FleetPorts[p.Port]
-		if !ok {
-			continue
-		}
-		l := ir.Listener{Gateway: g.name, Port: p.Port, FleetPort: fleetPort, Protocol: p.Protocol, AccessLog: accessLog(x.fleets[g.parameters])}
-		if l.Chains = g.chains(&l, g.onPort(p)); len(l.Chains) > 0 {
-			out = append(out, l)
-		}
-	}
-	return out
 }

@@ -34,18 +34,14 @@ type class struct {
 	accepted verdict
 }
 
-// classes returns our GatewayClasses by name.
-func classes(in *Input, x *index) map[string]*class {
-	out := map[string]*class{}
-	for _, c := range in.GatewayClasses {
-		if c.Spec.ControllerName != names.GatewayController {
-			continue
-		}
-		k := &class{obj: c}
-		k.fleet, k.accepted = x.fleetOf(c)
-		out[c.Name] = k
+// newClass returns a GatewayClass if it is ours, and nil otherwise.
+func newClass(x *index, obj *gwv1.GatewayClass) *class {
+	if obj.Spec.ControllerName != names.GatewayController {
+		return nil
 	}
-	return out
+	c := &class{obj: obj}
+	c.fleet, c.accepted = x.fleetOf(obj)
+	return c
 }
 
 // fleetOf returns the EnvoyFleet that a GatewayClass refers to, the default

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"k8s.io/apimachinery/pkg/types"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
@@ -19,6 +20,7 @@ func (x *index) permitted(r reference) bool {
 	if r.fromNamespace == r.toNamespace {
 		return true
 	}
+	x.deps.note(theGrants, types.NamespacedName{Namespace: r.toNamespace})
 	for _, g := range x.grants[r.toNamespace] {
 		if grants(g, r) {
 			return true

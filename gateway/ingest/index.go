@@ -9,7 +9,7 @@ import (
 	"github.com/porchlight-lb/porchlight/api/v1beta1"
 )
 
-// index finds the objects that others refer to.
+// index finds the objects that others refer to, and notes who asks for them.
 type index struct {
 	namespace  string
 	fleets     map[types.NamespacedName]*v1beta1.EnvoyFleet
@@ -17,43 +17,33 @@ type index struct {
 	secrets    map[types.NamespacedName]*corev1.Secret
 	configMaps map[types.NamespacedName]*corev1.ConfigMap
 	namespaces map[string]*corev1.Namespace
-	// grants by namespace.
-	grants map[string][]*gwv1.ReferenceGrant
+	// grants by namespace, then by name.
+	grants map[string]map[string]*gwv1.ReferenceGrant
+
+	policyObjects map[types.NamespacedName]*gwv1.BackendTLSPolicy
 	// policies that count, and all that there are for a Service.
 	policies   map[target]*policy
 	policiesOf map[types.NamespacedName][]*policy
-	facts      map[types.NamespacedName]Facts
+
+	facts map[types.NamespacedName]Facts
+	deps  *dependencies
 }
 
-func newIndex(in *Input) *index {
-	x := &index{
-		namespace:  in.Namespace,
-		fleets:     byName(in.Fleets),
-		services:   byName(in.Services),
-		secrets:    byName(in.Secrets),
-		configMaps: byName(in.ConfigMaps),
-		namespaces: make(map[string]*corev1.Namespace, len(in.Namespaces)),
-		grants:     map[string][]*gwv1.ReferenceGrant{},
-		policies:   map[target]*policy{},
-		policiesOf: map[types.NamespacedName][]*policy{},
-		facts:      in.Facts,
+func newIndex(namespace string) *index {
+	return &index{
+		namespace:     namespace,
+		fleets:        map[types.NamespacedName]*v1beta1.EnvoyFleet{},
+		services:      map[types.NamespacedName]*corev1.Service{},
+		secrets:       map[types.NamespacedName]*corev1.Secret{},
+		configMaps:    map[types.NamespacedName]*corev1.ConfigMap{},
+		namespaces:    map[string]*corev1.Namespace{},
+		grants:        map[string]map[string]*gwv1.ReferenceGrant{},
+		policyObjects: map[types.NamespacedName]*gwv1.BackendTLSPolicy{},
+		policies:      map[target]*policy{},
+		policiesOf:    map[types.NamespacedName][]*policy{},
+		facts:         map[types.NamespacedName]Facts{},
+		deps:          newDependencies(),
 	}
-	for _, n := range in.Namespaces {
-		x.namespaces[n.Name] = n
-	}
-	for _, g := range in.ReferenceGrants {
-		x.grants[g.Namespace] = append(x.grants[g.Namespace], g)
-	}
-	x.addPolicies(in.BackendTLSPolicies)
-	return x
-}
-
-func byName[T metav1.Object](objects []T) map[types.NamespacedName]T {
-	m := make(map[types.NamespacedName]T, len(objects))
-	for _, o := range objects {
-		m[nameOf(o)] = o
-	}
-	return m
 }
 
 func nameOf(o metav1.Object) types.NamespacedName {

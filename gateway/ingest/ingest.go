@@ -1,7 +1,7 @@
 // Package ingest translates API objects into the gateway's IR and into the
 // statuses that their authors read. It decides what is accepted, with the
-// Gateway API's reasons; it reads nothing but its arguments, keeps nothing,
-// and gives the same output for the same objects in any order.
+// Gateway API's reasons; it reads nothing but its arguments, and gives the same
+// output for the same objects, in whatever order they come and change.
 package ingest
 
 import (

@@ -36,9 +36,12 @@ type listener struct {
 	certificates []types.NamespacedName
 	// clients says how clients are known, if they are to be.
 	clients *ir.ClientValidation
-	// routes that are attached, each once, in no order.
-	routes []*route
-	// attached counts the routes that are attached and accepted.
+	// routes that are attached, by the domains that they have here, each with
+	// the most specific of its hostnames that leads there.
+	routes map[string]map[*route]string
+	// kindsOf counts them by kind.
+	kindsOf map[gwv1.Kind]int
+	// attached counts those that are accepted too.
 	attached int32
 }
 
@@ -54,7 +57,7 @@ var supportedKinds = map[gwv1.ProtocolType][]gwv1.Kind{
 // newListener decides what can be decided about a listener alone.
 func newListener(x *index, g *gwv1.Gateway, o owner, spec *gwv1.Listener) *listener {
 	l := &listener{
-		spec: spec, owner: o,
+		spec: spec, owner: o, routes: map[string]map[*route]string{}, kindsOf: map[gwv1.Kind]int{},
 		kinds:      []gwv1.RouteGroupKind{},
 		accepted:   yes(gwv1.ListenerReasonAccepted, "The listener is accepted."),
 		conflicted: no(gwv1.ListenerReasonNoConflicts, "No other listener claims the same traffic."),
@@ -157,8 +160,8 @@ func (x *index) selects(from gwv1.FromNamespaces, selector *metav1.LabelSelector
 		return own == namespace
 	case gwv1.NamespacesFromSelector:
 		s, err := metav1.LabelSelectorAsSelector(selector)
-		n := x.namespaces[namespace]
-		return err == nil && n != nil && s.Matches(labels.Set(n.Labels))
+		has, ok := x.labels(namespace)
+		return err == nil && ok && s.Matches(labels.Set(has))
 	default:
 		return false
 	}

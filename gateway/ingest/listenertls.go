@@ -122,7 +122,7 @@ func (x *index) certificate(o owner, ref *gwv1.SecretObjectReference, invalid st
 	}); v != nil {
 		return name, v
 	}
-	s := x.secrets[name]
+	s := x.secret(name)
 	if s == nil {
 		return refuse("Secret %s does not exist.", name)
 	}

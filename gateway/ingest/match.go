@@ -1,7 +1,6 @@
 package ingest
 
 import (
-	"regexp"
 	"strings"
 
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -103,13 +102,4 @@ func appendValue(ms []ir.ValueMatch, name, value string, isRegex bool) ([]ir.Val
 		}
 	}
 	return append(ms, ir.ValueMatch{Name: name, Value: value, Regex: isRegex}), nil
-}
-
-// checkRegex refuses what Envoy would: its expressions are RE2's, whose syntax
-// package regexp shares.
-func checkRegex(expr string) *refusal {
-	if _, err := regexp.Compile(expr); err != nil || expr == "" {
-		return unsupported("%q is not a regular expression in RE2 syntax.", expr)
-	}
-	return nil
 }

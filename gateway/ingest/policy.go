@@ -3,6 +3,7 @@ package ingest
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -32,10 +33,11 @@ type target struct {
 	port    string
 }
 
-// addPolicies decides which policy counts for each target: of several, the
+// decidePolicies decides which policy counts for each target: of several, the
 // oldest.
-func (x *index) addPolicies(objects []*gwv1.BackendTLSPolicy) {
-	sorted := slices.Clone(objects)
+func (x *index) decidePolicies() {
+	x.policies, x.policiesOf = map[target]*policy{}, map[types.NamespacedName][]*policy{}
+	sorted := slices.Collect(maps.Values(x.policyObjects))
 	slices.SortFunc(sorted, func(a, b *gwv1.BackendTLSPolicy) int {
 		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), ir.CompareNames(nameOf(a), nameOf(b)))
 	})
@@ -49,7 +51,10 @@ func (x *index) addPolicies(objects []*gwv1.BackendTLSPolicy) {
 				continue
 			}
 			x.policies[t] = p
-			if s := x.services[t.service]; s != nil && t.port != "" && p.accepted.ok && !hasPort(s, t.port) {
+			if t.port == "" || !p.accepted.ok {
+				continue
+			}
+			if s := x.service(t.service); s != nil && !hasPort(s, t.port) {
 				p.accepted = no(gwv1.PolicyReasonTargetNotFound, fmt.Sprintf("Service %s has no port named %s.", t.service, t.port))
 			}
 		}
@@ -62,6 +67,7 @@ func hasPort(s *corev1.Service, name string) bool {
 
 // policyFor returns the policy for a port of a Service; nil: there is none.
 func (x *index) policyFor(service types.NamespacedName, port string) *policy {
+	x.deps.note(thePolicies, service)
 	if port != "" {
 		if p := x.policies[target{service, port}]; p != nil {
 			return p
@@ -145,7 +151,7 @@ func (x *index) authority(ref authorityReference, invalidKind, invalidRef string
 	if ref.group != "" || ref.kind != "ConfigMap" {
 		return ref.name, &verdict{false, invalidKind, fmt.Sprintf("CA certificate %s is not a ConfigMap.", ref.name)}
 	}
-	m := x.configMaps[ref.name]
+	m := x.configMap(ref.name)
 	if m == nil {
 		return ref.name, &verdict{false, invalidRef, fmt.Sprintf("ConfigMap %s does not exist.", ref.name)}
 	}
@@ -158,13 +164,9 @@ func (x *index) authority(ref authorityReference, invalidKind, invalidRef string
 // maxAncestors is the API's limit for the status of a policy.
 const maxAncestors = 16
 
-// status of a policy for the Gateways that reach its targets, sorted; nil
-// where there are none.
-func (p *policy) status(gateways []types.NamespacedName) *PolicyStatus {
-	if len(gateways) == 0 {
-		return nil
-	}
-	s := &PolicyStatus{Name: p.name}
+// status of a policy for the Gateways that reach its targets, sorted.
+func (p *policy) status(gateways []types.NamespacedName) PolicyStatus {
+	s := PolicyStatus{Name: p.name}
 	for _, g := range gateways[:min(len(gateways), maxAncestors)] {
 		s.Ancestors = append(s.Ancestors, gwv1.PolicyAncestorStatus{
 			AncestorRef: gwv1.ParentReference{

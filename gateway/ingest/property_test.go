@@ -242,7 +242,7 @@ func serve(f *ir.Fleet, q request) string {
 		for i, h := range l.Chains[0].Table.Hosts {
 			if hostMatches(strings.TrimPrefix(h.Domain, "*."), strings.HasPrefix(h.Domain, "*."), h.Domain == "*", q.host) &&
 				(best == nil || specificity(h.Domain) > specificity(best.Domain)) {
-				best = &l.Chains[0].Table.Hosts[i]
+				best = l.Chains[0].Table.Hosts[i]
 			}
 		}
 		if best == nil {

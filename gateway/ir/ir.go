@@ -3,7 +3,9 @@
 // clusters they reach. Package ingest makes it from API objects, package xds turns it
 // into Envoy resources. It knows neither Kubernetes' API nor Envoy's, so that
 // Gateway API and Ingress meet here, and holds values only: equal input gives
-// an equal Fleet, in an order that order.go fixes.
+// an equal Fleet, in an order that order.go fixes. What a pointer leads to is
+// never changed once it is part of a Fleet: equal pointers are equal content,
+// which is how those who work by the change see what changed.
 //
 // Endpoints, certificates and authorities are not part of a Fleet: they change
 // often and alone, and go from ingest to xds by functions of their own.
@@ -19,9 +21,9 @@ import (
 // Fleet is everything that one fleet of Envoys serves.
 type Fleet struct {
 	// Listeners by Gateway and port.
-	Listeners []Listener `json:"listeners,omitempty"`
+	Listeners []*Listener `json:"listeners,omitempty"`
 	// Clusters that the listeners' routes name, sorted, each once.
-	Clusters []Cluster `json:"clusters,omitempty"`
+	Clusters []*Cluster `json:"clusters,omitempty"`
 	// Certificates are the names of the key pairs that listeners and clusters
 	// use, sorted, each once.
 	Certificates []types.NamespacedName `json:"certificates,omitempty"`
@@ -112,7 +114,7 @@ type Stream struct {
 type RouteTable struct {
 	// Hosts in any number, each domain once. A request whose host none of them
 	// covers gets 404.
-	Hosts []VirtualHost `json:"hosts,omitempty"`
+	Hosts []*VirtualHost `json:"hosts,omitempty"`
 }
 
 // VirtualHost is the routes of one domain: the smallest unit of routing that

@@ -2,7 +2,6 @@ package ir
 
 import (
 	"cmp"
-	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -96,7 +95,8 @@ func CompareNames(a, b types.NamespacedName) int {
 	return strings.Compare(a.String(), b.String())
 }
 
-func compareClusters(a, b Cluster) int {
+// CompareClusters orders the clusters of a fleet.
+func CompareClusters(a, b *Cluster) int {
 	return cmp.Or(
 		CompareNames(a.Service, b.Service),
 		cmp.Compare(a.Port, b.Port),
@@ -104,25 +104,16 @@ func compareClusters(a, b Cluster) int {
 	)
 }
 
-// Sort puts a fleet in order and drops what is there twice. Routes keep their
-// order, which is their precedence.
-func (f *Fleet) Sort() {
-	slices.SortFunc(f.Listeners, func(a, b Listener) int {
-		return cmp.Or(CompareNames(a.Gateway, b.Gateway), cmp.Compare(a.Port, b.Port), strings.Compare(a.Name(), b.Name()))
-	})
-	for i := range f.Listeners {
-		chains := f.Listeners[i].Chains
-		slices.SortFunc(chains, func(a, b Chain) int { return strings.Compare(a.ServerName, b.ServerName) })
-	}
-	slices.SortFunc(f.Clusters, compareClusters)
-	f.Clusters = slices.CompactFunc(f.Clusters, func(a, b Cluster) bool { return a.Name() == b.Name() })
-	slices.SortFunc(f.Certificates, CompareNames)
-	f.Certificates = slices.Compact(f.Certificates)
-	slices.SortFunc(f.Authorities, func(a, b Authorities) int { return strings.Compare(a.Name(), b.Name()) })
-	f.Authorities = slices.CompactFunc(f.Authorities, func(a, b Authorities) bool { return slices.Equal(a, b) })
+// CompareListeners orders the listeners of a fleet.
+func CompareListeners(a, b *Listener) int {
+	return cmp.Or(CompareNames(a.Gateway, b.Gateway), cmp.Compare(a.Port, b.Port), cmp.Compare(a.Protocol, b.Protocol))
 }
 
-// SortHosts puts virtual hosts in order.
-func SortHosts(hosts []VirtualHost) {
-	slices.SortFunc(hosts, func(a, b VirtualHost) int { return strings.Compare(a.Domain, b.Domain) })
-}
+// CompareHosts orders the virtual hosts of a table.
+func CompareHosts(a, b *VirtualHost) int { return strings.Compare(a.Domain, b.Domain) }
+
+// CompareAuthorities orders the authorities of a fleet.
+func CompareAuthorities(a, b Authorities) int { return strings.Compare(a.Name(), b.Name()) }
+
+// CompareServerNames orders the chains of a listener.
+func CompareServerNames(a, b *Chain) int { return strings.Compare(a.ServerName, b.ServerName) }

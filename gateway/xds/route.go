@@ -13,7 +13,6 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/porchlight-lb/porchlight/gateway/ir"
-	"github.com/porchlight-lb/porchlight/gateway/xds/resource"
 )
 
 // invalidBackend is a cluster that is never there: what is sent to it is
@@ -22,11 +21,13 @@ const invalidBackend = "invalid-backend"
 
 const internalServerError = 500
 
-// RouteConfiguration returns the Envoy route configuration of a chain that has
-// a table.
-func RouteConfiguration(c *ir.Chain) resource.Resource {
-	out := &routev3.RouteConfiguration{
-		Name: c.Name,
+// virtualHosts is the number of the field with the virtual hosts.
+const virtualHosts = 2
+
+// routeHead returns a route configuration but for its virtual hosts.
+func routeHead(name string) *routev3.RouteConfiguration {
+	return &routev3.RouteConfiguration{
+		Name: name,
 		// A Host header may carry a port; it takes no part in matching and is
 		// passed on as it is.
 		IgnorePortInHostMatching: true,
@@ -34,10 +35,6 @@ func RouteConfiguration(c *ir.Chain) resource.Resource {
 		MostSpecificHeaderMutationsWins: true,
 		ValidateClusters:                wrapperspb.Bool(false),
 	}
-	for i := range c.Table.Hosts {
-		out.VirtualHosts = append(out.VirtualHosts, virtualHost(&c.Table.Hosts[i]))
-	}
-	return resource.New(resource.Route, c.Name, out)
 }
 
 func virtualHost(v *ir.VirtualHost) *routev3.VirtualHost {

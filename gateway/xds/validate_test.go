@@ -2,6 +2,7 @@ package xds_test
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,6 +24,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/structpb"
 	corev1 "k8s.io/api/core/v1"
+	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/porchlight-lb/porchlight/gateway/ingest"
 	"github.com/porchlight-lb/porchlight/gateway/ingest/manifest"
@@ -46,6 +48,33 @@ func TestEnvoyAccepts(t *testing.T) {
 			objects.AssumeFacts()
 			validate(t, envoy, resources(t, objects))
 		})
+	}
+}
+
+// 64 KiB of hostnames, as many routes as it takes for that: Envoy takes them,
+// and what is beside them.
+func TestEnvoyAcceptsManyHostnames(t *testing.T) {
+	objects := readCase(t, filepath.Join(cases, "simple.txtar"))
+	const label = "abcdefghijklmnopqrstuvwxyz-0123456789-abcdefghijklmnopqrstuvwxyz"
+	size := 0
+	for n := 0; size < 64<<10; n++ {
+		r := objects.HTTPRoutes[0].DeepCopy()
+		r.Name = fmt.Sprintf("many-%d", n)
+		r.Spec.Hostnames = nil
+		for i := range 16 {
+			h := fmt.Sprintf("h%d.n%d.%.60s.%.60s.%.60s.example.org", i, n, label, label, label)
+			size += len(h)
+			r.Spec.Hostnames = append(r.Spec.Hostnames, gwv1.Hostname(h))
+		}
+		objects.HTTPRoutes = append(objects.HTTPRoutes, r)
+	}
+	objects.AssumeFacts()
+	set := resources(t, objects)
+	validate(t, envoybin.Path(t), set)
+	for _, r := range set.Sorted(resource.Route) {
+		if len(r.Body.Value) < 64<<10 {
+			t.Errorf("%s has %d bytes; want all hostnames in it", r.Name, len(r.Body.Value))
+		}
 	}
 }
 

@@ -23,24 +23,11 @@ var Runtime = map[string]any{
 	"re2.max_program_size.error_level": 32768,
 }
 
-// Fleet returns the listeners, route configurations and clusters of a fleet.
-// Endpoints and secrets come from Endpoints, Secret and AuthoritiesSecret, for
-// each of f.Clusters, f.Certificates and f.Authorities.
+// Fleet returns the listeners, route configurations and clusters of a fleet,
+// all of them: see Encoder.Encode.
 func Fleet(f *ir.Fleet) []resource.Resource {
-	var out []resource.Resource
-	for i := range f.Clusters {
-		out = append(out, Cluster(&f.Clusters[i]))
-	}
-	for i := range f.Listeners {
-		l := &f.Listeners[i]
-		out = append(out, Listener(l))
-		for j := range l.Chains {
-			if c := &l.Chains[j]; c.Table != nil {
-				out = append(out, RouteConfiguration(c))
-			}
-		}
-	}
-	return out
+	all, _ := NewEncoder().Encode(f)
+	return all
 }
 
 // ads refers to the stream that the resource with the reference came by. There

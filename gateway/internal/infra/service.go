@@ -43,10 +43,15 @@ type Wanted struct {
 	UID types.UID
 }
 
+// suffix of the names of Gateways' Services.
+const suffix = "-porchlight"
+
+// Named says whether a Service may be one that ServiceName names.
+func Named(service string) bool { return strings.HasSuffix(service, suffix) }
+
 // ServiceName returns the name of a Gateway's Service: a DNS label that begins
 // with a letter, as the name of a Service must be, unlike that of a Gateway.
 func ServiceName(gateway string) string {
-	const suffix = "-porchlight"
 	label := strings.ReplaceAll(gateway, ".", "-")
 	if label[0] >= '0' && label[0] <= '9' {
 		label = "gateway-" + label

@@ -17,12 +17,11 @@ import (
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/porchlight-lb/porchlight/gateway/ingest"
-	"github.com/porchlight-lb/porchlight/gateway/internal/mailbox"
 	"github.com/porchlight-lb/porchlight/internal/names"
 	"github.com/porchlight-lb/porchlight/internal/program"
 )
 
-var key = types.NamespacedName{Namespace: "ns", Name: "x"}
+var name = types.NamespacedName{Namespace: "ns", Name: "x"}
 
 type world struct {
 	t      *testing.T
@@ -42,7 +41,7 @@ func newWorld(t *testing.T, objects ...client.Object) *world {
 			}
 			return c.SubResource(sub).Update(ctx, o, opts...)
 		}}).Build()
-	w.task = New(c, mailbox.New[ingest.Output](), slog.New(slog.DiscardHandler))
+	w.task = New(c, NewCells(), slog.New(slog.DiscardHandler))
 	w.task.Now = func() time.Time { return w.now }
 	return w
 }
@@ -51,7 +50,8 @@ func newWorld(t *testing.T, objects ...client.Object) *world {
 func (w *world) write(out ingest.Output, writes int) bool {
 	w.t.Helper()
 	before := w.writes
-	delayed, err := w.task.write(context.Background(), out)
+	w.task.Cells.Want(&out)
+	delayed, err := w.task.write(context.Background())
 	if err != nil && w.fail == nil {
 		w.t.Fatal(err)
 	}
@@ -70,7 +70,7 @@ func TestGatewayIsWrittenOnChangeOnly(t *testing.T) {
 	w := newWorld(t, &gwv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "x"},
 		Status: gwv1.GatewayStatus{Conditions: []metav1.Condition{foreign, condition("Accepted", metav1.ConditionUnknown)}}})
 	out := func(s metav1.ConditionStatus, attached int32) ingest.Output {
-		return ingest.Output{GatewayStatuses: []ingest.GatewayStatus{{Name: key, Status: gwv1.GatewayStatus{
+		return ingest.Output{GatewayStatuses: []ingest.GatewayStatus{{Name: name, Status: gwv1.GatewayStatus{
 			Conditions: []metav1.Condition{condition("Accepted", s)},
 			Listeners:  []gwv1.ListenerStatus{{Name: "l", AttachedRoutes: attached, Conditions: []metav1.Condition{condition("Accepted", s)}}},
 		}}}}
@@ -87,7 +87,7 @@ func TestGatewayIsWrittenOnChangeOnly(t *testing.T) {
 	w.write(out(metav1.ConditionTrue, 6), 1)
 
 	var g gwv1.Gateway
-	if err := w.task.Client.Get(context.Background(), key, &g); err != nil {
+	if err := w.task.Client.Get(context.Background(), name, &g); err != nil {
 		t.Fatal(err)
 	}
 	if len(g.Status.Conditions) != 2 || g.Status.Conditions[1].Type != foreign.Type {
@@ -108,18 +108,18 @@ func TestOwnParentsOnly(t *testing.T) {
 	w := newWorld(t, r)
 	got := func() []gwv1.RouteParentStatus {
 		var r gwv1.HTTPRoute
-		if err := w.task.Client.Get(context.Background(), key, &r); err != nil {
+		if err := w.task.Client.Get(context.Background(), name, &r); err != nil {
 			t.Fatal(err)
 		}
 		return r.Status.Parents
 	}
-	w.write(ingest.Output{RouteStatuses: []ingest.RouteStatus{{Kind: "HTTPRoute", Name: key, Parents: []gwv1.RouteParentStatus{parent(names.GatewayController, "now")}}}}, 1)
+	w.write(ingest.Output{RouteStatuses: []ingest.RouteStatus{{Kind: "HTTPRoute", Name: name, Parents: []gwv1.RouteParentStatus{parent(names.GatewayController, "now")}}}}, 1)
 	if p := got(); len(p) != 2 || p[0].ParentRef.Name != "theirs" || p[1].ParentRef.Name != "now" {
 		t.Errorf("parents %v", p)
 	}
 	// A route that is nobody's of ours any more.
 	w.now = w.now.Add(time.Hour)
-	w.write(ingest.Output{}, 1)
+	w.write(ingest.Output{RouteStatuses: []ingest.RouteStatus{{Kind: "HTTPRoute", Name: name}}}, 1)
 	if p := got(); len(p) != 1 || p[0].ParentRef.Name != "theirs" {
 		t.Errorf("parents %v", p)
 	}

@@ -11,9 +11,6 @@ import (
 	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	"github.com/porchlight-lb/porchlight/gateway/ingest"
-	"github.com/porchlight-lb/porchlight/gateway/internal/mailbox"
 )
 
 // +kubebuilder:rbac:groups=gateway.networking.k8s.io,resources=gatewayclasses/status;gateways/status;listenersets/status;httproutes/status;grpcroutes/status;tlsroutes/status;tcproutes/status;udproutes/status;backendtlspolicies/status,verbs=update;patch
@@ -32,20 +29,18 @@ const (
 // Task writes the statuses. It belongs to the leader. It is a program.Task.
 type Task struct {
 	Client client.Client
-	// Outputs also receives the newest output when a status was changed by
-	// somebody.
-	Outputs *mailbox.Box[ingest.Output]
-	Now     func() time.Time
-	Log     *slog.Logger
+	Cells  *Cells
+	Now    func() time.Time
+	Log    *slog.Logger
 
 	mu    sync.Mutex
-	wrote map[string]time.Time
+	wrote map[key]time.Time
 	ready chan struct{}
 }
 
 // New returns the task.
-func New(c client.Client, outputs *mailbox.Box[ingest.Output], log *slog.Logger) *Task {
-	return &Task{Client: c, Outputs: outputs, Now: time.Now, Log: log, wrote: map[string]time.Time{}, ready: make(chan struct{})}
+func New(c client.Client, cells *Cells, log *slog.Logger) *Task {
+	return &Task{Client: c, Cells: cells, Now: time.Now, Log: log, wrote: map[key]time.Time{}, ready: make(chan struct{})}
 }
 
 // String names the task.
@@ -54,7 +49,7 @@ func (t *Task) String() string { return "status" }
 // Ready is closed once the task runs.
 func (t *Task) Ready() <-chan struct{} { return t.ready }
 
-// Run follows the outputs until ctx ends.
+// Run follows the cells until ctx ends.
 func (t *Task) Run(ctx context.Context) error {
 	close(t.ready)
 	pause := retryFirst
@@ -64,14 +59,10 @@ func (t *Task) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-again:
-		case <-t.Outputs.Wake():
-		}
-		out, ok := t.Outputs.Peek()
-		if !ok {
-			continue
+		case <-t.Cells.wake:
 		}
 		again = nil
-		delayed, err := t.write(ctx, out)
+		delayed, err := t.write(ctx)
 		switch {
 		case ctx.Err() != nil:
 		case err != nil:
@@ -87,48 +78,62 @@ func (t *Task) Run(ctx context.Context) error {
 	}
 }
 
-// write brings the statuses of all objects to what the output says; delayed:
-// some were written a moment ago and must wait.
-func (t *Task) write(ctx context.Context, out ingest.Output) (delayed bool, err error) {
-	changes, err := t.changes(ctx, out)
-	if err != nil {
-		return false, err
-	}
+// write brings the statuses of stale objects to what is wanted; delayed: some
+// were written a moment ago and must wait.
+func (t *Task) write(ctx context.Context) (delayed bool, err error) {
 	now := t.Now()
 	var group errgroup.Group
 	group.SetLimit(writers)
-	results := make([]error, len(changes))
-	for i, c := range changes {
-		if at, ok := t.wrote[c.what]; ok && now.Sub(at) < between {
-			delayed = true
-			continue
-		}
+	var mu sync.Mutex
+	var later []key
+	var errs []error
+	for k, wanted := range t.Cells.take() {
 		group.Go(func() error {
-			results[i] = t.put(ctx, c)
+			wait, err := t.put(ctx, k, wanted, now)
+			if wait || err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				later, delayed = append(later, k), delayed || wait
+				if err != nil {
+					errs = append(errs, err)
+				}
+			}
 			return nil
 		})
 	}
 	_ = group.Wait() // its functions return nil
-	for what, at := range t.wrote {
+	t.Cells.again(later)
+	for k, at := range t.wrote {
 		if now.Sub(at) >= between {
-			delete(t.wrote, what)
+			delete(t.wrote, k)
 		}
 	}
-	return delayed, errors.Join(results...)
+	return delayed, errors.Join(errs...)
 }
 
-func (t *Task) put(ctx context.Context, c change) error {
-	err := t.Client.Status().Update(ctx, c.object)
-	switch {
+// put writes the status of one object if it is not as wanted; wait: it was
+// written a moment ago.
+func (t *Task) put(ctx context.Context, k key, wanted any, now time.Time) (wait bool, err error) {
+	o, err := t.change(ctx, k, wanted)
+	if o == nil || err != nil {
+		return false, err
+	}
+	t.mu.Lock()
+	at, recently := t.wrote[k]
+	t.mu.Unlock()
+	if recently && now.Sub(at) < between {
+		return true, nil
+	}
+	switch err := t.Client.Status().Update(ctx, o); {
 	case apierrors.IsNotFound(err):
-		return nil
+		return false, nil
 	case err != nil:
 		writes.WithLabelValues("Failed").Inc()
-		return fmt.Errorf("writing the status of %s: %w", c.what, err)
+		return false, fmt.Errorf("writing the status of %s: %w", k, err)
 	}
 	writes.WithLabelValues("Written").Inc()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.wrote[c.what] = t.Now()
-	return nil
+	t.wrote[k] = now
+	return false, nil
 }

@@ -11,10 +11,10 @@ import (
 )
 
 var (
-	translationSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name: "porchlight_gateway_translation_seconds", Help: "Time from the first look at the cache to the published snapshots, by extent: Full or Endpoints.",
-		Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14),
-	}, []string{"extent"})
+	translationSeconds = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "porchlight_gateway_translation_seconds", Help: "Time from changes of objects to the snapshots that follow, published.",
+		Buckets: prometheus.ExponentialBuckets(0.0001, 2, 16),
+	})
 	resources = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "porchlight_xds_resources", Help: "Resources in the newest snapshot, by fleet and type.",
 	}, []string{"fleet", "type"})
@@ -22,16 +22,12 @@ var (
 
 func init() { metrics.Registry.MustRegister(translationSeconds, resources) }
 
-func observe(t *translation, extent string, took time.Duration) {
-	translationSeconds.WithLabelValues(extent).Observe(took.Seconds())
-	if extent != "Full" {
-		return
-	}
-	resources.Reset()
-	for fleet, set := range t.sets {
+func observe(w *world, took time.Duration) {
+	translationSeconds.Observe(took.Seconds())
+	for fleet, s := range w.snapshots {
 		for _, typ := range resource.Types {
 			label := string(typ)[strings.LastIndexByte(string(typ), '.')+1:]
-			resources.WithLabelValues(fleet.String(), label).Set(float64(len(set[typ])))
+			resources.WithLabelValues(fleet.String(), label).Set(float64(len(s.set[typ])))
 		}
 	}
 }

@@ -9,11 +9,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
-	"github.com/porchlight-lb/porchlight/gateway/ingest"
+	"github.com/porchlight-lb/porchlight/api/v1beta1"
 	"github.com/porchlight-lb/porchlight/gateway/internal/fleet"
-	"github.com/porchlight-lb/porchlight/gateway/ir"
 	"github.com/porchlight-lb/porchlight/gateway/xds/resource"
 	"github.com/porchlight-lb/porchlight/internal/names"
 )
@@ -63,95 +64,139 @@ func TestOneFleetPortIsTheOlderServices(t *testing.T) {
 	gateway := func(name string) *gwv1.Gateway {
 		return &gwv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name}}
 	}
-	f := facts(ingest.Input{
-		Gateways: []*gwv1.Gateway{gateway("a"), gateway("b")},
-		Services: []*corev1.Service{service("a", 0), service("b", time.Hour)},
-	}, nil)
+	name := func(n string) types.NamespacedName { return types.NamespacedName{Namespace: "ns", Name: n} }
+	f := facts(map[types.NamespacedName]*gwv1.Gateway{name("a"): gateway("a"), name("b"): gateway("b")},
+		map[types.NamespacedName]*corev1.Service{name("a-porchlight"): service("a", 0), name("b-porchlight"): service("b", time.Hour)}, nil)
 	a, b := f[types.NamespacedName{Namespace: "ns", Name: "a"}], f[types.NamespacedName{Namespace: "ns", Name: "b"}]
 	if len(a.FleetPorts) != 0 || b.FleetPorts[80] != 20000 {
 		t.Errorf("a has %v, b has %v", a.FleetPorts, b.FleetPorts)
 	}
 }
 
-func TestMarks(t *testing.T) {
-	m := newMarks()
-	h := m.marking(translates, sameSpec)
+func TestQueue(t *testing.T) {
+	q := newQueue()
+	touched := 0
+	h := q.handler(sameSpec, func(client.Object) { touched++ })
 	route := func(version string, generation int64) *gwv1.HTTPRoute {
-		return &gwv1.HTTPRoute{ObjectMeta: metav1.ObjectMeta{ResourceVersion: version, Generation: generation}}
+		return &gwv1.HTTPRoute{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "r", ResourceVersion: version, Generation: generation}}
 	}
 	h.OnUpdate(route("1", 1), route("1", 1))
-	if got := m.take(); got.any {
-		t.Error("a resync is taken for an event")
+	if got := q.take(); len(got) != 0 || touched != 0 {
+		t.Errorf("a resync is taken for an event: %v, touched %d", got, touched)
 	}
 	h.OnUpdate(route("1", 1), route("2", 1))
-	if got := m.take(); !got.any || got.effect != writes {
-		t.Errorf("a status: %+v", got)
+	if got := q.take(); len(got) != 0 || touched != 1 {
+		t.Errorf("a status: %v, touched %d; want a touch alone", got, touched)
 	}
 	h.OnUpdate(route("2", 1), route("3", 2))
-	m.markingEndpoints().OnAdd(&discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Labels: map[string]string{discoveryv1.LabelServiceName: "s"}}}, false)
-	m.add(writes)
-	got := m.take()
-	if _, ok := got.endpoints[types.NamespacedName{Namespace: "ns", Name: "s"}]; !ok || got.effect != translates {
-		t.Errorf("a spec, a slice and a status: %+v", got)
+	h.OnUpdate(route("3", 2), route("4", 3))
+	if got := q.take(); len(got) != 1 || got[0].object.GetGeneration() != 3 || !got[0].there {
+		t.Errorf("two specs: %v; want the newest alone", got)
 	}
-	if got := m.take(); got.any || len(got.endpoints) > 0 {
-		t.Errorf("taken twice: %+v", got)
+	h.OnAdd(route("5", 1), false)
+	h.OnDelete(toolscache.DeletedFinalStateUnknown{Obj: route("5", 1)})
+	if got := q.take(); len(got) != 1 || got[0].there {
+		t.Errorf("made and deleted: %v; want it gone", got)
+	}
+	if got := q.take(); len(got) != 0 {
+		t.Errorf("taken twice: %v", got)
 	}
 }
 
-// TestRefresh: new endpoints give a new snapshot, and what was published stays
-// as it was.
-func TestRefresh(t *testing.T) {
-	name := types.NamespacedName{Namespace: "porchlight-system", Name: "f"}
-	cluster := ir.Cluster{Service: types.NamespacedName{Namespace: "ns", Name: "s"}, Port: 80, Protocol: ir.HTTP1}
-	other := resource.Resource{Key: resource.Key{Type: resource.Endpoint, Name: "other"}, Version: "1"}
-	set := resource.Set{}
-	set.Put(other)
-	l := New()
-	l.last = &translation{clusters: map[types.NamespacedName][]ir.Cluster{name: {cluster}}, sets: map[types.NamespacedName]resource.Set{name: set}}
+// shared is a Gateway whose Service has port 80, with a route to Service s.
+func shared() []change {
+	meta := func(name string) metav1.ObjectMeta { return metav1.ObjectMeta{Namespace: "ns", Name: name} }
+	g := &gwv1.Gateway{ObjectMeta: meta("web")}
+	g.Spec.GatewayClassName = "porchlight"
+	g.Spec.Listeners = []gwv1.Listener{{Name: "http", Port: 80, Protocol: gwv1.HTTPProtocolType}}
+	own := &corev1.Service{ObjectMeta: meta("web-porchlight")}
+	own.Labels = map[string]string{names.ManagedBy: names.Porchlight, gwv1.GatewayNameLabelKey: "web", fleet.Label: names.DefaultFleet}
+	own.Spec.Ports = []corev1.ServicePort{{Port: 80, TargetPort: intstr.FromInt32(20000)}}
+	r := &gwv1.HTTPRoute{ObjectMeta: meta("r")}
+	r.Spec.ParentRefs = []gwv1.ParentReference{{Name: "web"}}
+	port := int32(80)
+	r.Spec.Rules = []gwv1.HTTPRouteRule{{BackendRefs: []gwv1.HTTPBackendRef{{BackendRef: gwv1.BackendRef{
+		BackendObjectReference: gwv1.BackendObjectReference{Name: "s", Port: &port},
+	}}}}}
+	return []change{
+		{&v1beta1.EnvoyFleet{ObjectMeta: metav1.ObjectMeta{Namespace: "porchlight-system", Name: names.DefaultFleet}}, true},
+		{&gwv1.GatewayClass{ObjectMeta: metav1.ObjectMeta{Name: "porchlight"}, Spec: gwv1.GatewayClassSpec{ControllerName: names.GatewayController}}, true},
+		{g, true}, {own, true}, {r, true},
+		{&corev1.Service{ObjectMeta: meta("s"), Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}}}, true},
+	}
+}
+
+var theFleet = types.NamespacedName{Namespace: "porchlight-system", Name: names.DefaultFleet}
+
+func slice(address string) change {
 	port := int32(8080)
-	o := &objects{endpoints: map[types.NamespacedName][]*discoveryv1.EndpointSlice{cluster.Service: {{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Labels: map[string]string{discoveryv1.LabelServiceName: "s"}},
-		Ports:      []discoveryv1.EndpointPort{{Port: &port}}, Endpoints: []discoveryv1.Endpoint{{Addresses: []string{"10.0.0.1"}}},
-	}}}}
-	got := l.refresh(o, map[types.NamespacedName]struct{}{cluster.Service: {}}).sets[name]
-	if _, ok := got.Get(resource.Key{Type: resource.Endpoint, Name: cluster.Name()}); !ok {
-		t.Error("the endpoints are not in the new snapshot")
+	return change{&discoveryv1.EndpointSlice{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "s-1", Labels: map[string]string{discoveryv1.LabelServiceName: "s"}},
+		Ports:      []discoveryv1.EndpointPort{{Port: &port}}, Endpoints: []discoveryv1.Endpoint{{Addresses: []string{address}}},
+	}, true}
+}
+
+// New endpoints give a new snapshot, and what was published stays as it was.
+func TestEndpointsPassTranslationBy(t *testing.T) {
+	w := newWorld("porchlight-system")
+	w.apply(append(shared(), slice("10.0.0.1")))
+	endpoints := resource.Key{Type: resource.Endpoint, Name: "ns/s/80/http"}
+	before := w.sets()[theFleet]
+	first, ok := before.Get(endpoints)
+	if !ok {
+		t.Fatalf("no endpoints among %v", before)
 	}
-	if _, ok := got.Get(other.Key); !ok || len(set[resource.Endpoint]) != 1 {
-		t.Error("other endpoints are touched")
+	out := w.apply([]change{slice("10.0.0.2")})
+	if !out.published || out.written || len(out.changes.Fleets) != 0 {
+		t.Errorf("an endpoint: %+v; want it published and nothing else", out)
+	}
+	if now, _ := w.sets()[theFleet].Get(endpoints); now.Version == first.Version {
+		t.Error("the snapshot has the endpoints of before")
+	}
+	if kept, _ := before.Get(endpoints); kept.Version != first.Version {
+		t.Error("what was published has changed")
+	}
+	if out := w.apply([]change{slice("10.0.0.2")}); out.published {
+		t.Error("the same endpoints again are published")
 	}
 }
 
-// A Service that no route names and that is no Gateway's costs nothing.
-func TestOnlyServicesOfRoutesAndGatewaysConcernUs(t *testing.T) {
-	name := func(n string) types.NamespacedName { return types.NamespacedName{Namespace: "ns", Name: n} }
-	ref := func(n gwv1.ObjectName) gwv1.BackendObjectReference { return gwv1.BackendObjectReference{Name: n} }
-	route := &gwv1.HTTPRoute{ObjectMeta: metav1.ObjectMeta{Namespace: "ns"}}
-	route.Spec.Rules = []gwv1.HTTPRouteRule{{
-		BackendRefs: []gwv1.HTTPBackendRef{{BackendRef: gwv1.BackendRef{BackendObjectReference: ref("backend")}}},
-		Filters:     []gwv1.HTTPRouteFilter{{RequestMirror: &gwv1.HTTPRequestMirrorFilter{BackendRef: ref("mirror")}}},
-	}}
-	about := concerned(ingest.Input{
-		Gateways:   []*gwv1.Gateway{{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "web"}}},
-		HTTPRoutes: []*gwv1.HTTPRoute{route},
-	})
-	for service, concerns := range map[string]bool{"backend": true, "mirror": true, "web-porchlight": true, "other": false} {
-		m := newMarks()
-		m.markingServices().OnAdd(&corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: service}}, false)
-		if got := m.take().among(about); (got.any && got.effect == translates) != concerns {
-			t.Errorf("service %s: translates %v, want %v", service, !concerns, concerns)
-		}
-		m.addEndpoints(name(service))
-		if got := m.take().among(about); (len(got.endpoints) == 1) != concerns {
-			t.Errorf("endpoints of %s: %v, want %v", service, !concerns, concerns)
+// What no route names and is no Gateway's costs nothing.
+func TestOthersConcernNobody(t *testing.T) {
+	w := newWorld("porchlight-system")
+	w.apply(shared())
+	w.sets()
+	other := metav1.ObjectMeta{Namespace: "ns", Name: "other"}
+	for _, o := range []client.Object{
+		&corev1.Service{ObjectMeta: other}, &corev1.Secret{ObjectMeta: other}, &corev1.ConfigMap{ObjectMeta: other},
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "ns"}}, &gwv1.HTTPRoute{ObjectMeta: other},
+	} {
+		out := w.apply([]change{{o, true}})
+		if out.published || out.written || len(out.changes.RouteStatuses) > 0 {
+			t.Errorf("%T: %+v", o, out)
 		}
 	}
-	m := newMarks()
-	m.markingServices().OnDelete(&corev1.Service{ObjectMeta: metav1.ObjectMeta{
+	out := w.apply([]change{{&corev1.Service{ObjectMeta: metav1.ObjectMeta{
 		Namespace: "ns", Name: "gone", Labels: map[string]string{names.ManagedBy: names.Porchlight},
-	}})
-	if got := m.take().among(about); !got.any {
+	}}, false}})
+	if !out.written {
 		t.Error("a Service that we made for a Gateway that is gone does concern us")
+	}
+}
+
+// A Gateway that goes takes its listener and all that its routes named with it.
+func TestGatewayGoes(t *testing.T) {
+	w := newWorld("porchlight-system")
+	all := shared()
+	w.apply(append(all, slice("10.0.0.1")))
+	if n := len(w.sets()[theFleet].All()); n != 4 {
+		t.Errorf("%d resources; want a listener, its routes, a cluster and its endpoints", n)
+	}
+	out := w.apply([]change{{all[2].object, false}})
+	if left := w.sets()[theFleet].All(); len(left) != 0 || !out.published || !out.written {
+		t.Errorf("left: %v, %+v", left, out)
+	}
+	if _, plan := w.wanted(); len(plan.Gateways) != 0 || len(plan.Fleets) != 1 {
+		t.Errorf("wanted: %+v; want the shared fleet alone", plan)
 	}
 }

@@ -2,6 +2,7 @@ package ads
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strconv"
 
@@ -83,6 +84,9 @@ func (s *Session) Publish(set resource.Set) Output {
 	s.target = set
 	for _, t := range removals {
 		k := s.kinds[t]
+		if old != nil && sameMap(old[t], set[t]) {
+			continue
+		}
 		for name, r := range set[t] {
 			if o, ok := old[t][name]; !ok || o.Version != r.Version {
 				k.dirty[name] = struct{}{}
@@ -104,6 +108,12 @@ func (s *Session) Publish(set resource.Set) Output {
 		}
 	}
 	return s.flush()
+}
+
+// sameMap says that two maps, neither of which is changed any more, are one: a
+// snapshot shares with the one before what it has in common with it.
+func sameMap(a, b map[string]resource.Resource) bool {
+	return reflect.ValueOf(a).Pointer() == reflect.ValueOf(b).Pointer()
 }
 
 // Request takes a message of the client. The error is an *UnknownTypeError,
