@@ -110,14 +110,14 @@ e2e-%:
 
 .PHONY: e2e-conformance
 e2e-conformance:
-	@mkdir -p $(RESULTS) dist/conformance
+	@mkdir -p $(RESULTS) e2e/conformance
 	go test -C e2e -c -tags e2e -o ../bin/conformance.test ./suites/conformance
 	KUBECONFIG=$$(bin/lab kubeconfig --name '$(LAB)') $(call gotestsum,conformance) --hide-summary=skipped --raw-command -- \
 	  go tool test2json -t -p conformance bin/lab exec --name '$(LAB)' client -- $(CURDIR)/bin/conformance.test -test.v=test2json \
 	  -gateway-class=porchlight -conformance-profiles=GATEWAY-HTTP,GATEWAY-GRPC,GATEWAY-TLS,GATEWAY-TCP,GATEWAY-UDP \
 	  -usable-address=172.30.0.240 -unusable-address=203.0.113.1 \
 	  -organization=porchlight-lb -project=porchlight -url=https://github.com/porchlight-lb/porchlight \
-	  -version='$(VERSION)' -contact=@porchlight-lb/maintainers -report-output=$(CURDIR)/dist/conformance/report.yaml
+	  -version='$(VERSION)' -contact=@porchlight-lb/maintainers -report-output=$(CURDIR)/e2e/conformance/report.yaml
 
 .PHONY: e2e-teardown
 e2e-teardown: lab

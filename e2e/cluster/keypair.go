@@ -12,9 +12,9 @@ import (
 	"time"
 )
 
-// KeyPair makes a self-signed certificate for the host, and its key, in PEM,
-// good for a day.
-func KeyPair(host string) (certificate, key []byte, err error) {
+// KeyPair makes a self-signed certificate for the host, and for more where there
+// are, and its key, in PEM, good for a day.
+func KeyPair(host string, more ...string) (certificate, key []byte, err error) {
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, nil, fmt.Errorf("making a key for %s: %w", host, err)
@@ -24,7 +24,7 @@ func KeyPair(host string) (certificate, key []byte, err error) {
 		return nil, nil, fmt.Errorf("making a serial number for %s: %w", host, err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: serial, Subject: pkix.Name{CommonName: host}, DNSNames: []string{host},
+		SerialNumber: serial, Subject: pkix.Name{CommonName: host}, DNSNames: append([]string{host}, more...),
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
 	}

@@ -226,10 +226,10 @@ func TestTLSAndItsMissingSecret(t *testing.T) {
 	c.Want(t, 200, cluster.Request{URL: "https://" + address + "/", Host: "secure.example", RootCAs: roots})
 }
 
-// selfSigned makes a key pair for the host, in PEM, and a pool that trusts it.
-func selfSigned(t *testing.T, host string) (certificate, key []byte, roots *x509.CertPool) {
+// selfSigned makes a key pair for the hosts, in PEM, and a pool that trusts it.
+func selfSigned(t *testing.T, host string, more ...string) (certificate, key []byte, roots *x509.CertPool) {
 	t.Helper()
-	certificate, key, err := cluster.KeyPair(host)
+	certificate, key, err := cluster.KeyPair(host, more...)
 	if err != nil {
 		t.Fatal(err)
 	}
