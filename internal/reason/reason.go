@@ -108,6 +108,8 @@ const (
 	ProgramNotReady Reason = "ProgramNotReady"
 	// VersionSkew: the programs are of different releases.
 	VersionSkew Reason = "VersionSkew"
+	// StrictARPOff: kube-proxy has every node answer ARP for every address.
+	StrictARPOff Reason = "StrictARPOff"
 	// NotReported: whoever writes the state of an object has not done so.
 	NotReported Reason = "NotReported"
 	// NotReadable: what reads may not read objects of a kind.

@@ -74,6 +74,7 @@ var ours = map[reason.Reason]string{
 	reason.NotInstalled:    "Install it: helm upgrade --install porchlight, or kubectl apply -k config/default.",
 	reason.ProgramNotReady: "See why its pods do not run: kubectl describe pod, and porchlight logs.",
 	reason.VersionSkew:     "Finish the upgrade, so that all programs are of one release.",
+	reason.StrictARPOff:    "Set ipvs.strictARP to true in the configuration of kube-proxy, and restart it.",
 	reason.NotReported:     "See whether the program that writes it runs, and what it logs: porchlight logs.",
 	reason.NotReadable:     "Ask for the right to list this kind; without it, this report says nothing about it.",
 	reason.NotOurs:         "Make it a Service of type LoadBalancer, or a Gateway, whose class is this installation's, or ask whoever serves its class.",

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
 
 	"github.com/porchlight-lb/porchlight/cli/internal/inventory"
 	"github.com/porchlight-lb/porchlight/internal/reason"
@@ -13,15 +15,8 @@ import (
 
 // programs looks at the programs themselves, and at the kinds that they read.
 func (c *checker) programs() string {
-	for _, u := range c.Unread {
-		switch {
-		case u.Missing && c.optional(u.Kind):
-		case u.Missing:
-			c.fail("kind "+u.Kind, reason.NotInstalled, "the API server does not serve it")
-		default:
-			c.warn("kind "+u.Kind, reason.NotReadable, "%s", u.Err)
-		}
-	}
+	c.unread()
+	c.strictARP()
 	images := map[string][]string{}
 	var summary []string
 	all := c.Programs()
@@ -57,8 +52,43 @@ func (c *checker) programs() string {
 	return strings.Join(summary, ", ")
 }
 
-func (c *checker) optional(kind string) bool {
-	return slices.ContainsFunc(c.Kinds(), func(k inventory.Kind) bool { return k.Name == kind && k.Optional })
+// unread tells of the kinds that could not be read: without those of ours there
+// is no installation, and of the others the report says nothing.
+func (c *checker) unread() {
+	var missing []string
+	for _, u := range c.Unread {
+		optional := slices.ContainsFunc(c.Kinds(), func(k inventory.Kind) bool { return k.Name == u.Kind && k.Optional })
+		switch {
+		case u.Missing && !optional:
+			missing = append(missing, u.Kind)
+		case !u.Missing && u.Kind != "ConfigMap": // without which one hint is not given
+			c.warn("kind "+u.Kind, reason.NotReadable, "%s", u.Err)
+		}
+	}
+	if missing != nil {
+		c.fail("the API server", reason.NotInstalled, "it does not serve %s", list(missing))
+	}
+}
+
+// strictARP finds kube-proxy in a mode in which every node answers ARP for every
+// address, whoever is its owner: IPVS without strictARP.
+func (c *checker) strictARP() {
+	m := inventory.Find(c.ConfigMaps.Items, metav1.NamespaceSystem, "kube-proxy")
+	if m == nil {
+		return
+	}
+	var proxy struct {
+		Mode string `json:"mode"`
+		IPVS struct {
+			StrictARP bool `json:"strictARP"`
+		} `json:"ipvs"`
+	}
+	if err := yaml.Unmarshal([]byte(m.Data["config.conf"]), &proxy); err != nil {
+		return // it is kube-proxy's to say so
+	}
+	if proxy.Mode == "ipvs" && !proxy.IPVS.StrictARP {
+		c.fail(inventory.Ref("ConfigMap", metav1.NamespaceSystem, "kube-proxy"), reason.StrictARPOff, "kube-proxy runs in IPVS mode without strictARP: every node answers ARP for every address")
+	}
 }
 
 // trouble says of the pods of a component that are not ready why: "; on node2:

@@ -32,8 +32,8 @@ func Scheme() *runtime.Scheme {
 }
 
 // Decode reads the objects of manifests; those of kinds that Objects does not
-// have are left out, and so are our own kinds in other namespaces, which no
-// program reads either. Of objects of one name the last counts, as with kubectl
+// have are left out, and so are objects outside of the namespace that their kind
+// is read in. Of objects of one name the last counts, as with kubectl
 // apply. Where strict is set, a field that a kind does not have
 // is an error; what kubectl printed may have fields that are newer than this
 // program.
@@ -72,13 +72,12 @@ func (o *Objects) add(documents []manifest.Document, strict bool) error {
 		}
 		namespaced := !slices.Contains([]string{"Node", "Namespace", "GatewayClass"}, kind)
 		if namespaced && accessor.GetNamespace() == "" {
-			if byName[kind].Own {
+			accessor.SetNamespace("default") // as kubectl does
+			if byName[kind].In == o.Namespace {
 				accessor.SetNamespace(o.Namespace)
-			} else {
-				accessor.SetNamespace("default") // as kubectl does
 			}
 		}
-		if byName[kind].Own && accessor.GetNamespace() != o.Namespace {
+		if in := byName[kind].In; in != "" && accessor.GetNamespace() != in {
 			continue
 		}
 		key := Ref(kind, accessor.GetNamespace(), accessor.GetName())

@@ -11,6 +11,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
@@ -36,6 +37,8 @@ type Objects struct {
 	Namespaces     corev1.NamespaceList
 	Services       corev1.ServiceList
 	EndpointSlices discoveryv1.EndpointSliceList
+	// ConfigMaps of the namespace that kube-proxy is in, for its own.
+	ConfigMaps corev1.ConfigMapList
 	// In the installation's namespace.
 	Deployments appsv1.DeploymentList
 	DaemonSets  appsv1.DaemonSetList
@@ -80,8 +83,9 @@ type Kind struct {
 	Name string
 	// List is the list in Objects that the kind's objects are in.
 	List runtime.Object
-	// Own: read in the installation's namespace alone.
-	Own bool
+	// In is the namespace that the kind is read in; empty: all of them, or the
+	// kind has none.
+	In string
 	// Optional: an installation without it is whole.
 	Optional bool
 }
@@ -93,19 +97,20 @@ func (o *Objects) Kinds() []Kind {
 		{Name: "Namespace", List: &o.Namespaces},
 		{Name: "Service", List: &o.Services},
 		{Name: "EndpointSlice", List: &o.EndpointSlices},
-		{Name: "Deployment", List: &o.Deployments, Own: true},
-		{Name: "DaemonSet", List: &o.DaemonSets, Own: true},
-		{Name: "Pod", List: &o.Pods, Own: true},
-		{Name: "Lease", List: &o.Leases, Own: true, Optional: true},
-		{Name: "IPAddressPool", List: &o.Pools, Own: true},
-		{Name: "L2Advertisement", List: &o.L2Advertisements, Own: true},
-		{Name: "BGPAdvertisement", List: &o.BGPAdvertisements, Own: true},
-		{Name: "BGPPeer", List: &o.BGPPeers, Own: true},
-		{Name: "ServiceL2Status", List: &o.L2Statuses, Own: true},
-		{Name: "ServiceBGPStatus", List: &o.BGPStatuses, Own: true},
-		{Name: "BGPSessionState", List: &o.Sessions, Own: true},
-		{Name: "ConfigurationState", List: &o.Configurations, Own: true},
-		{Name: "EnvoyFleet", List: &o.Fleets, Own: true},
+		{Name: "ConfigMap", List: &o.ConfigMaps, In: metav1.NamespaceSystem, Optional: true},
+		{Name: "Deployment", List: &o.Deployments, In: o.Namespace},
+		{Name: "DaemonSet", List: &o.DaemonSets, In: o.Namespace},
+		{Name: "Pod", List: &o.Pods, In: o.Namespace},
+		{Name: "Lease", List: &o.Leases, In: o.Namespace, Optional: true},
+		{Name: "IPAddressPool", List: &o.Pools, In: o.Namespace},
+		{Name: "L2Advertisement", List: &o.L2Advertisements, In: o.Namespace},
+		{Name: "BGPAdvertisement", List: &o.BGPAdvertisements, In: o.Namespace},
+		{Name: "BGPPeer", List: &o.BGPPeers, In: o.Namespace},
+		{Name: "ServiceL2Status", List: &o.L2Statuses, In: o.Namespace},
+		{Name: "ServiceBGPStatus", List: &o.BGPStatuses, In: o.Namespace},
+		{Name: "BGPSessionState", List: &o.Sessions, In: o.Namespace},
+		{Name: "ConfigurationState", List: &o.Configurations, In: o.Namespace},
+		{Name: "EnvoyFleet", List: &o.Fleets, In: o.Namespace},
 		{Name: "GatewayClass", List: &o.Classes, Optional: true},
 		{Name: "Gateway", List: &o.Gateways, Optional: true},
 		{Name: "ListenerSet", List: &o.ListenerSets, Optional: true},

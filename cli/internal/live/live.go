@@ -32,8 +32,8 @@ func Collect(ctx context.Context, c client.Reader, namespace string) (*inventory
 	o := &inventory.Objects{Namespace: namespace}
 	for _, k := range o.Kinds() {
 		var opts []client.ListOption
-		if k.Own {
-			opts = append(opts, client.InNamespace(namespace))
+		if k.In != "" {
+			opts = append(opts, client.InNamespace(k.In))
 		}
 		err := c.List(ctx, k.List.(client.ObjectList), opts...)
 		switch {
@@ -52,8 +52,8 @@ func Collect(ctx context.Context, c client.Reader, namespace string) (*inventory
 func Watch(ctx context.Context, cfg *rest.Config, namespace string) (client.Reader, error) {
 	byObject := map[client.Object]cache.ByObject{}
 	scheme := inventory.Scheme()
-	for _, k := range (&inventory.Objects{}).Kinds() {
-		if !k.Own {
+	for _, k := range (&inventory.Objects{Namespace: namespace}).Kinds() {
+		if k.In == "" {
 			continue
 		}
 		gvks, _, err := scheme.ObjectKinds(k.List)
@@ -64,7 +64,7 @@ func Watch(ctx context.Context, cfg *rest.Config, namespace string) (client.Read
 		if err != nil {
 			return nil, fmt.Errorf("watching objects of kind %s: %w", k.Name, err)
 		}
-		byObject[object.(client.Object)] = cache.ByObject{Namespaces: map[string]cache.Config{namespace: {}}}
+		byObject[object.(client.Object)] = cache.ByObject{Namespaces: map[string]cache.Config{k.In: {}}}
 	}
 	c, err := cache.New(cfg, cache.Options{Scheme: scheme, ByObject: byObject, ReaderFailOnMissingInformer: false})
 	if err != nil {
