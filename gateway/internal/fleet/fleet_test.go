@@ -233,3 +233,42 @@ func TestEnvoyAcceptsBootstrap(t *testing.T) {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
+
+// The number of statistics does not grow with what is served.
+func TestStatisticsAreOfNoRouteNorListener(t *testing.T) {
+	files, err := Files(PlaceOf(types.NamespacedName{Namespace: "porchlight-system", Name: "edge"}, 18000))
+	if err != nil {
+		t.Fatal(err)
+	}
+	type pattern struct{ Prefix, Exact string }
+	var b struct {
+		StatsConfig struct {
+			StatsMatcher struct {
+				InclusionList struct{ Patterns []pattern } `json:"inclusion_list"`
+			} `json:"stats_matcher"`
+		} `json:"stats_config"`
+	}
+	if err := yaml.Unmarshal([]byte(files["envoy.yaml"]), &b); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]bool{
+		"http.http.downstream_rq_total":             true,
+		"http.http.rds.ns/web/80.config_reload":     false,
+		"http.ready.downstream_rq_total":            false,
+		"cluster.ns/web/80/http.upstream_rq_total":  false,
+		"vhost.example.com.vcluster.x":              false,
+		"listener.[__]_20000.downstream_cx_total":   false,
+		"tcp.tcp.downstream_cx_total":               true,
+		"server.total_connections":                  true,
+		"cluster_manager.active_clusters":           true,
+		"listener_manager.total_listeners_active":   true,
+		"listener_manager.worker_0.dispatcher.loop": false,
+	} {
+		got := slices.ContainsFunc(b.StatsConfig.StatsMatcher.InclusionList.Patterns, func(p pattern) bool {
+			return p.Exact == name || p.Prefix != "" && strings.HasPrefix(name, p.Prefix)
+		})
+		if got != want {
+			t.Errorf("%s is there: %v, want %v", name, got, want)
+		}
+	}
+}
