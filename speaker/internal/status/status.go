@@ -254,7 +254,18 @@ func (w *Writer) write(ctx context.Context, key types.NamespacedName) error {
 	if writer != w.Node {
 		return nil
 	}
+	if slices.ContainsFunc(verdicts, tellsOfState) {
+		w.queue.AddAfter(key, refreshEvery)
+	}
 	return w.writeCondition(ctx, key, s, condition(verdicts, routes))
+}
+
+// tellsOfState says whether some node is not chosen for what only its speaker
+// knows, and nothing tells the end of.
+func tellsOfState(v election.Verdict) bool {
+	return slices.ContainsFunc(v.Nodes, func(n election.NodeVerdict) bool {
+		return n.Reason == reason.ProxyUnhealthy || n.Reason == reason.NodeDraining || n.Reason == reason.NoSubnet
+	})
 }
 
 // note keeps what this node is to say of a Service and has not said, and of

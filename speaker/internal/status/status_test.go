@@ -301,3 +301,17 @@ func (f *fixture) expected() []string {
 	}
 	return []string{conditionWrite}
 }
+
+// What only a node's speaker knows ends without anybody being told: the
+// condition that tells of it is looked at again.
+func TestTellsOfState(t *testing.T) {
+	for why, want := range map[reason.Reason]bool{
+		reason.ProxyUnhealthy: true, reason.NodeDraining: true, reason.NoSubnet: true,
+		reason.NotOwner: false, reason.NodeExcluded: false, reason.SelectorMismatch: false,
+	} {
+		v := election.Verdict{IP: v4, Owner: "n1", Nodes: []election.NodeVerdict{{Node: "n2", Reason: reason.NotOwner}, {Node: "n3", Reason: why}}}
+		if got := tellsOfState(v); got != want {
+			t.Errorf("%s: %v, want %v", why, got, want)
+		}
+	}
+}
