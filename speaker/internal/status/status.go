@@ -322,8 +322,18 @@ func (w *Writer) writeCondition(ctx context.Context, key types.NamespacedName, s
 	if err := w.pace.wait(ctx); err != nil {
 		return err
 	}
+	// The watch may bring what is written, and what another node wrote over it,
+	// before the answer comes.
+	w.mu.Lock()
+	w.said[key] = says
+	w.mu.Unlock()
 	err = w.API.Core.Patch(types.StrategicMergePatchType).Namespace(key.Namespace).Resource("services").Name(key.Name).
 		SubResource("status").Body(patch).Do(ctx).Error()
+	if err != nil {
+		w.mu.Lock()
+		delete(w.said, key)
+		w.mu.Unlock()
+	}
 	if apierrors.IsNotFound(err) {
 		return nil
 	}
@@ -331,9 +341,6 @@ func (w *Writer) writeCondition(ctx context.Context, key types.NamespacedName, s
 		return fmt.Errorf("writing condition %s of Service %s: %w", names.Announced, key, err)
 	}
 	w.note(key, false, conflict)
-	w.mu.Lock()
-	w.said[key] = says
-	w.mu.Unlock()
 	if want.Reason != string(reason.Announced) {
 		w.event(key, s, corev1.EventTypeWarning, want.Reason, want.Message)
 	}

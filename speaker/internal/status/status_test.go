@@ -97,6 +97,8 @@ type server struct {
 	bodies [][]byte
 	// objects to answer with, by path.
 	objects map[string]string
+	// during is called before a write is answered.
+	during func(write string)
 }
 
 func (s *server) ServeHTTP(out http.ResponseWriter, in *http.Request) {
@@ -104,6 +106,9 @@ func (s *server) ServeHTTP(out http.ResponseWriter, in *http.Request) {
 	if err != nil {
 		out.WriteHeader(http.StatusBadRequest)
 		return
+	}
+	if s.during != nil {
+		s.during(in.Method + " " + in.URL.Path)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -254,6 +259,23 @@ func TestTransitionTime(t *testing.T) {
 	if c := f.seen(t); !c.LastTransitionTime.Equal(&since) || c.Message == "before" {
 		t.Errorf("wrote %+v", c)
 	}
+}
+
+// A former owner's late write comes over ours, and the watch tells of both
+// before ours is answered: ours is written again.
+func TestOverwrittenBeforeTheAnswer(t *testing.T) {
+	f := newFixture(t)
+	f.advertise()
+	f.server.during = func(write string) {
+		if write == conditionWrite {
+			f.put(&metav1.Condition{Type: names.Announced, Status: metav1.ConditionTrue, Reason: "Announced", Message: "n2 answers for 192.0.2.10"})
+		}
+	}
+	f.mustWrite(t, "announced", "POST "+l2path, "PATCH "+l2path+"/"+l2name("n1")+"/status", conditionWrite)
+	f.server.during = nil
+	f.mustWrite(t, "overwritten", conditionWrite)
+	f.seen(t)
+	f.mustWrite(t, "nothing changed")
 }
 
 // The new owner takes away what the old one, which may be dead, wrote; and what
