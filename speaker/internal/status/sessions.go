@@ -175,22 +175,23 @@ func (s *Sessions) writeDue(ctx context.Context) time.Duration {
 	s.mu.Unlock()
 	slices.Sort(ids)
 	for _, id := range ids {
+		// What changes while it is looked at makes it due again.
+		s.mu.Lock()
+		delete(s.due, id)
+		s.mu.Unlock()
 		pause := writeEvery
 		wrote, err := s.write(ctx, id)
 		if err != nil {
 			s.Log.Debug("writing status", "object", id, "error", err)
 			pause = retryWrite
 		}
-		s.mu.Lock()
 		if wrote || err != nil {
-			// Looked at once more after the pause: something may have changed
-			// in the meantime.
+			// It is looked at again after the pause, and not before.
+			s.mu.Lock()
 			s.due[id] = now.Add(pause)
+			s.mu.Unlock()
 			wait = min(wait, pause)
-		} else {
-			delete(s.due, id)
 		}
-		s.mu.Unlock()
 	}
 	return wait
 }

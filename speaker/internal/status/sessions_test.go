@@ -1,0 +1,63 @@
+package status
+
+import (
+	"io"
+	"log/slog"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+
+	"k8s.io/client-go/rest"
+
+	"github.com/porchlight-lb/porchlight/internal/reason"
+	"github.com/porchlight-lb/porchlight/speaker/bgp"
+	"github.com/porchlight-lb/porchlight/speaker/internal/kube"
+	"github.com/porchlight-lb/porchlight/speaker/internal/peering"
+)
+
+// A peer is refused while the ConfigurationState is found to be as it was
+// written: it is looked at again.
+func TestRefusedMeanwhile(t *testing.T) {
+	const state = "PATCH /apis/porchlight.dev/v1beta1/namespaces/sys/configurationstates/n1/status"
+	server := &server{}
+	at := httptest.NewServer(server)
+	defer at.Close()
+	api, err := kube.New(&rest.Config{Host: at.URL}, at.Client(), kube.Scheme())
+	if err != nil {
+		t.Fatal(err)
+	}
+	meanwhile := func() {}
+	plan := bgp.New("n1")
+	s := &Sessions{
+		Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Node: "n1", Namespace: "sys", API: api,
+		Plan:   func(f func(*bgp.Planner)) bool { f(plan); meanwhile(); return true },
+		Writer: func() string { return "n2" },
+	}
+	s.Init()
+	id := s.configurationID()
+	if wrote, err := s.write(t.Context(), id); err != nil || !wrote {
+		t.Fatal(wrote, err)
+	}
+	server.take()
+
+	s.touch(id)
+	meanwhile = func() {
+		s.mu.Lock()
+		s.states["twin"] = peering.State{Peer: "twin", Refused: bgp.Refusal{Reason: reason.DuplicatePeer, Message: "it is there"}}
+		s.mu.Unlock()
+		s.touch(id)
+	}
+	s.writeDue(t.Context())
+	if got := server.take(); len(got) > 0 {
+		t.Errorf("wrote %q before the refusal", got)
+	}
+	meanwhile = func() {}
+	s.writeDue(t.Context())
+	if got := server.take(); !slices.Equal(got, []string{state}) {
+		t.Fatalf("wrote %q, want %q", got, state)
+	}
+	if body := string(server.bodies[len(server.bodies)-1]); !strings.Contains(body, "BGPPeer twin: DuplicatePeer: it is there") {
+		t.Errorf("wrote %s", body)
+	}
+}
