@@ -82,6 +82,11 @@ func (f *fabric) connections(t *testing.T, router string, ips []netip.Addr, duri
 	var targets []string
 	for _, ip := range ips {
 		f.reachable(t, ip)
+		// A node whose kube-proxy does not know the address yet sends what it
+		// gets for it back to the router, until its time to live is over.
+		for _, node := range f.names() {
+			f.Want(t, 200, cluster.Request{From: node, URL: url(ip)})
+		}
 		targets = append(targets, net.JoinHostPort(ip.String(), "80"))
 	}
 	attempts, failed, err := probe.Connections(t.Context(), f.Lab.Dialer(lab.HostFar), targets, 50, 100, during)
