@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
 	packet "github.com/osrg/gobgp/v3/pkg/packet/bgp"
 
@@ -82,13 +83,25 @@ func (f *fabric) connections(t *testing.T, router string, ips []netip.Addr, duri
 	var targets []string
 	for _, ip := range ips {
 		f.reachable(t, ip)
-		// A node whose kube-proxy does not know the address yet sends what it
-		// gets for it back to the router, until its time to live is over.
-		for _, node := range f.names() {
-			f.Want(t, 200, cluster.Request{From: node, URL: url(ip)})
-		}
 		targets = append(targets, net.JoinHostPort(ip.String(), "80"))
 	}
+	// A node whose kube-proxy does not know the address yet sends what it gets
+	// for it back to the router, until its time to live is over.
+	dial := f.Lab.Dialer(lab.HostFar)
+	cluster.Eventually(t, "all nodes serve the addresses", func(ctx context.Context) error {
+		for range 20 * len(f.names()) {
+			for _, target := range targets {
+				ctx, cancel := context.WithTimeout(ctx, time.Second)
+				conn, err := dial(ctx, "tcp", target)
+				cancel()
+				if err != nil {
+					return err
+				}
+				conn.Close()
+			}
+		}
+		return nil
+	})
 	attempts, failed, err := probe.Connections(t.Context(), f.Lab.Dialer(lab.HostFar), targets, 50, 100, during)
 	if err != nil {
 		t.Fatal(err)
