@@ -19,7 +19,7 @@ type Encoder struct {
 // encodedTable is a table with its virtual hosts, encoded, in its order.
 type encodedTable struct {
 	table *ir.RouteTable
-	parts []resource.Part
+	parts []*resource.Part
 }
 
 // NewEncoder returns an encoder that has made nothing yet.
@@ -82,7 +82,7 @@ func (e *Encoder) Encode(f *ir.Fleet) (changed []resource.Resource, removed []re
 // part those of before.
 func (e *Encoder) routeConfiguration(c *ir.Chain) resource.Resource {
 	before := e.tables[c.Name]
-	now := encodedTable{table: c.Table, parts: make([]resource.Part, len(c.Table.Hosts))}
+	now := encodedTable{table: c.Table, parts: make([]*resource.Part, len(c.Table.Hosts))}
 	n := 0
 	for i, h := range c.Table.Hosts {
 		if before.table != nil {

@@ -84,13 +84,13 @@ type Part struct {
 const sumSize = 12
 
 // NewPart marshals an element; see New for the panic.
-func NewPart(m proto.Message) Part {
+func NewPart(m proto.Message) *Part {
 	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
 	if err != nil {
 		panic(fmt.Sprintf("marshal %T: %v", m, err))
 	}
 	sum := sha256.Sum256(b)
-	p := Part{bytes: b}
+	p := &Part{bytes: b}
 	copy(p.sum[:], sum[:])
 	return p
 }
@@ -99,7 +99,7 @@ func NewPart(m proto.Message) Part {
 // field of messages, and the elements of that field. The version is a hash of
 // the head and of the parts' hashes: it says the same as one of Body, and costs
 // a fraction of it where a resource is large and little of it changes.
-func Compose(t Type, name string, head proto.Message, field protowire.Number, parts []Part) Resource {
+func Compose(t Type, name string, head proto.Message, field protowire.Number, parts []*Part) Resource {
 	h := NewPart(head)
 	size := len(h.bytes)
 	sums := make([]byte, 0, (len(parts)+1)*sumSize)

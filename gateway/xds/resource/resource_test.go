@@ -6,6 +6,8 @@ import (
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/porchlight-lb/porchlight/gateway/xds/resource"
 )
@@ -60,5 +62,34 @@ func TestAllIsInTheOrderOfTypes(t *testing.T) {
 	}
 	if want := []string{"b", "z", "a"}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+// A resource that is put together from parts is the one that is made whole,
+// and has another version as soon as any part has other content.
+func TestCompose(t *testing.T) {
+	hosts := []*routev3.VirtualHost{{Name: "a", Domains: []string{"a"}}, {Name: "b", Domains: []string{"b"}}}
+	compose := func() resource.Resource {
+		var parts []*resource.Part
+		for _, h := range hosts {
+			parts = append(parts, resource.NewPart(h))
+		}
+		return resource.Compose(resource.Route, "r", &routev3.RouteConfiguration{Name: "r", IgnorePortInHostMatching: true}, 2, parts)
+	}
+	first := compose()
+	var got routev3.RouteConfiguration
+	if err := first.Body.UnmarshalTo(&got); err != nil {
+		t.Fatal(err)
+	}
+	want := &routev3.RouteConfiguration{Name: "r", IgnorePortInHostMatching: true, VirtualHosts: hosts}
+	if !proto.Equal(&got, want) {
+		t.Errorf("got %v, want %v", &got, want)
+	}
+	if again := compose(); again.Version != first.Version {
+		t.Errorf("equal content has versions %s and %s", first.Version, again.Version)
+	}
+	hosts[1].Domains[0] = "c"
+	if other := compose(); other.Version == first.Version {
+		t.Error("other content has the same version")
 	}
 }
