@@ -6,7 +6,8 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 STAMP := -X github.com/porchlight-lb/porchlight/internal/version.Version=$(VERSION)
 # The suites of the lab, in the order they run. By name alone, until it is known
 # why some connections fail: fleet (one in 13,000 while no gateway is there) and
-# bgp (the first ones under FRR with graceful restart).
+# bgp (the first ones under FRR with graceful restart); and install, until it has
+# passed as a whole.
 SUITES := allocation layer2 gateway cli conformance
 SUITE ?= $(SUITES)
 # The lab's name; empty: the checkout's own.
@@ -28,6 +29,12 @@ $(eval $(call tool,staticcheck,honnef.co/go/tools/cmd/staticcheck))
 $(eval $(call tool,controller-gen,sigs.k8s.io/controller-tools/cmd/controller-gen))
 $(eval $(call tool,helm,helm.sh/helm/v3/cmd/helm))
 $(eval $(call tool,gotestsum,gotest.tools/gotestsum))
+
+# The role of deploy/ansible is tested with it.
+bin/tools/ansible/bin/ansible-playbook: deploy/ansible/requirements.txt
+	python3 -m venv bin/tools/ansible
+	bin/tools/ansible/bin/pip install --quiet --disable-pip-version-check -r $<
+	touch $@
 
 .PHONY: tools
 tools: bin/tools/staticcheck bin/tools/controller-gen bin/tools/helm bin/tools/gotestsum ## build the pinned tools into bin/tools
@@ -120,6 +127,11 @@ e2e-conformance:
 	  -usable-address=172.30.0.240 -unusable-address=203.0.113.1 \
 	  -organization=porchlight-lb -project=porchlight -url=https://github.com/porchlight-lb/porchlight \
 	  -version='$(VERSION)' -contact=@porchlight-lb/maintainers -report-output=$(CURDIR)/e2e/conformance/report.yaml
+
+.PHONY: e2e-install
+e2e-install: bin/tools/ansible/bin/ansible-playbook
+	@mkdir -p $(RESULTS)
+	cd e2e && $(call gotestsum,install) -- -tags e2e -count=1 -timeout 30m ./suites/install
 
 .PHONY: e2e-teardown
 e2e-teardown: lab

@@ -46,6 +46,10 @@ done)
 if ! found envoy && ! python3 -m pip --version >/dev/null 2>&1; then
 	missing="$missing python3-pip"
 fi
+# A virtual environment is made with it.
+if ! python3 -c 'import ensurepip' 2>/dev/null; then
+	missing="$missing python3-venv"
+fi
 missing=$(echo $missing)
 
 if ! found go; then

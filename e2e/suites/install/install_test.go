@@ -1,0 +1,138 @@
+//go:build e2e
+
+// Package install shows the ways to turn Porchlight on and off: each test
+// begins with a cluster that has nothing of it.
+package install
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/porchlight-lb/porchlight/e2e/cluster"
+)
+
+// TestMain has the lab's own installation back when all is done.
+func TestMain(m *testing.M) {
+	os.Exit(func() (code int) {
+		c, err := cluster.Open()
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "preparing the suite:", err)
+			return 1
+		}
+		defer func() {
+			err := wipe(c)
+			if err == nil {
+				err = c.Lab.Install(context.Background())
+			}
+			if err != nil {
+				fmt.Fprintln(os.Stderr, "installing Porchlight again:", err)
+				code = 1
+			}
+		}()
+		return m.Run()
+	}())
+}
+
+// bare is a cluster that has nothing of Porchlight.
+type bare struct {
+	*cluster.Cluster
+	// manifests is where the role puts its files.
+	manifests string
+}
+
+func clean(t *testing.T) *bare {
+	t.Helper()
+	c := cluster.ForTest(t)
+	if err := wipe(c); err != nil {
+		t.Fatal(err)
+	}
+	return &bare{c, filepath.Join(t.TempDir(), "addons/porchlight")}
+}
+
+// wipe takes away all of Porchlight, however it was installed.
+func wipe(c *cluster.Cluster) error {
+	if _, err := c.Lab.Helm(context.Background(), "uninstall", "porchlight", "-n", cluster.System, "--ignore-not-found", "--wait"); err != nil {
+		return err
+	}
+	out, err := c.Kubectl("get", "crd,clusterrole,clusterrolebinding,namespace", "-o", "name")
+	if err != nil {
+		return err
+	}
+	for name := range strings.FieldsSeq(out) {
+		if strings.Contains(name, "porchlight") || strings.HasSuffix(name, ".gateway.networking.k8s.io") || strings.HasSuffix(name, ".x-k8s.io") {
+			if _, err := c.Kubectl("delete", "--ignore-not-found", name, "--timeout=80s"); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// passing are objects that come and go by themselves.
+var passing = []string{"event", "endpointslice", "endpoints", "lease", "pod", "componentstatus", "nodemetrics", "ipaddress", "replicaset", "controllerrevision"}
+
+// everything lists the names of all objects that stay.
+func (b *bare) everything(t *testing.T) []string {
+	t.Helper()
+	kinds, err := b.Kubectl("api-resources", "--verbs=list", "-o", "name")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := b.Kubectl("get", strings.Join(strings.Fields(kinds), ","), "-A", "--ignore-not-found", "--no-headers",
+		"-o", "custom-columns=KIND:.kind,NAMESPACE:.metadata.namespace,NAME:.metadata.name")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for line := range strings.Lines(out) {
+		words := strings.Fields(line)
+		if !slices.Contains(passing, strings.ToLower(words[0])) {
+			all = append(all, strings.Join(words, " "))
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+func without(all, some []string) []string {
+	return slices.DeleteFunc(slices.Clone(all), func(s string) bool { return slices.Contains(some, s) })
+}
+
+// settings checks what the role made of its variables.
+func (b *bare) settings(t *testing.T, want []string) {
+	t.Helper()
+	out, err := b.Kubectl("get", "ippool,l2adv,bgpadv,bgppeer,bfdprofiles.porchlight.dev,secret", "-n", cluster.System,
+		"-l", "app.kubernetes.io/managed-by=porchlight-ansible", "-o", "name")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := strings.Fields(out)
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("the settings are %v; want %v", got, want)
+	}
+}
+
+const balancer = `
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec:
+  type: LoadBalancer
+  ipFamilies: [IPv4]
+  ports: [{port: 80, targetPort: 3000}]
+  selector: {app: echo}
+`
+
+func announced(s *corev1.Service) bool {
+	return len(s.Status.LoadBalancer.Ingress) > 0 && cluster.Condition(s.Status.Conditions, "porchlight.dev/Announced", metav1.ConditionTrue, "Announced")
+}
