@@ -23,10 +23,13 @@ var (
 	disputed = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "porchlight_layer2_disputed_services", Help: "Services, of those whose condition this node writes, with an address that a host answers for which is no speaker.",
 	})
+	unannounced = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "porchlight_services_unannounced", Help: "Services, of those whose condition this node writes, with an address that nobody announces, by reason.",
+	}, []string{"reason"})
 )
 
 func init() {
-	metrics.Registry.MustRegister(ownedAddresses, liveMembers, takeovers, lastChange, disputed)
+	metrics.Registry.MustRegister(ownedAddresses, liveMembers, takeovers, lastChange, disputed, unannounced)
 	for _, c := range election.Causes {
 		takeovers.WithLabelValues(string(c))
 	}

@@ -72,6 +72,7 @@ type Writer struct {
 	moved     map[types.NamespacedName][]election.Move // owner changes to tell of
 	refused   map[types.NamespacedName]time.Time       // Services of which to say that nobody announces them, since when
 	conflicts map[types.NamespacedName]struct{}        // Services whose addresses another host has
+	silent    map[types.NamespacedName]string          // Services of which this node has to say that nobody announces them: why
 	said      map[types.NamespacedName]uint64          // digest of the condition that was written and not seen yet
 	members   int
 	nodes     bool // some node changed in what it may do
@@ -87,6 +88,7 @@ func (w *Writer) Init() {
 	w.moved = map[types.NamespacedName][]election.Move{}
 	w.refused = map[types.NamespacedName]time.Time{}
 	w.conflicts = map[types.NamespacedName]struct{}{}
+	w.silent = map[types.NamespacedName]string{}
 	w.said = map[types.NamespacedName]uint64{}
 }
 
@@ -244,6 +246,7 @@ func (w *Writer) write(ctx context.Context, key types.NamespacedName) error {
 	w.View(func(state *watch.State) { s = state.Services[key] })
 	if len(verdicts) == 0 || s == nil || writer != w.Node {
 		w.note(key, false, false)
+		w.count(key, metav1.Condition{})
 	}
 	if len(verdicts) == 0 || s == nil {
 		return nil
@@ -257,7 +260,9 @@ func (w *Writer) write(ctx context.Context, key types.NamespacedName) error {
 	if slices.ContainsFunc(verdicts, tellsOfState) {
 		w.queue.AddAfter(key, refreshEvery)
 	}
-	return w.writeCondition(ctx, key, s, condition(verdicts, routes))
+	says := condition(verdicts, routes)
+	w.count(key, says)
+	return w.writeCondition(ctx, key, s, says)
 }
 
 // tellsOfState says whether some node is not chosen for what only its speaker
@@ -288,6 +293,28 @@ func (w *Writer) note(key types.NamespacedName, refused, conflict bool) time.Tim
 		w.refused[key] = time.Now()
 	}
 	return w.refused[key]
+}
+
+// count keeps the metric of the Services that nobody announces.
+func (w *Writer) count(key types.NamespacedName, c metav1.Condition) {
+	why := ""
+	if c.Status == metav1.ConditionFalse {
+		why = c.Reason
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	old := w.silent[key]
+	if why == old {
+		return
+	}
+	if old != "" {
+		unannounced.WithLabelValues(old).Dec()
+		delete(w.silent, key)
+	}
+	if why != "" {
+		unannounced.WithLabelValues(why).Inc()
+		w.silent[key] = why
+	}
 }
 
 func (w *Writer) writeCondition(ctx context.Context, key types.NamespacedName, s *watch.Service, want metav1.Condition) error {

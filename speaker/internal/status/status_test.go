@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/events"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/porchlight-lb/porchlight/internal/names"
 	"github.com/porchlight-lb/porchlight/internal/reason"
@@ -245,6 +246,41 @@ func TestRefusalThatPasses(t *testing.T) {
 		t.Error("a refusal waits to be said")
 	}
 	f.mustWrite(t, "nothing changed")
+}
+
+// A Service that nobody announces is counted while that is so.
+func TestUnannouncedAreCounted(t *testing.T) {
+	f := newFixture(t)
+	before := gauge(t, "porchlight_services_unannounced", "NoAdvertisement")
+	f.mustWrite(t, "nobody announces")
+	f.mustWrite(t, "still nobody")
+	if got := gauge(t, "porchlight_services_unannounced", "NoAdvertisement") - before; got != 1 {
+		t.Errorf("nobody announces, and %v more are counted", got)
+	}
+	f.advertise()
+	if err := f.write(t.Context(), key); err != nil {
+		t.Fatal(err)
+	}
+	if got := gauge(t, "porchlight_services_unannounced", "NoAdvertisement") - before; got != 0 {
+		t.Errorf("announced, and %v more are counted", got)
+	}
+}
+
+// gauge reads a gauge with one label.
+func gauge(t *testing.T, name, label string) float64 {
+	t.Helper()
+	families, err := metrics.Registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == name && m.GetLabel()[0].GetValue() == label {
+				return m.GetGauge().GetValue()
+			}
+		}
+	}
+	return 0
 }
 
 // A status that stays keeps its time, though the message changes.
