@@ -21,9 +21,11 @@ import (
 // announces all that it answers for, so that both hear all at once.
 
 const (
-	// probeEvery is the time between probes of an address that is deferred.
+	// probeEvery is how long after an answer an address that is deferred is probed
+	// for again, and probeAgain how long after a probe that nobody answered.
 	probeEvery = time.Second
-	// probeSoon is that when it has just been deferred.
+	probeAgain = 250 * time.Millisecond
+	// probeSoon is the latter when it has just been deferred.
 	probeSoon = 100 * time.Millisecond
 	// probesOfCaution go out before a lone node takes an address.
 	probesOfCaution = 3
@@ -121,6 +123,15 @@ func (e *Election) pressed(a *address) {
 	}
 }
 
+// exchange asks for all that a peer knows, and tells it all that this node
+// knows, as far as that has not just been done.
+func (e *Election) exchange(peer string) {
+	if e.now >= e.resync[peer] {
+		e.ready.Resync = append(e.ready.Resync, peer)
+		e.resync[peer] = e.now + e.cfg.Contest/2
+	}
+}
+
 // outranks says which of two hardware addresses goes on answering for ip.
 func outranks(ev SawAnnouncement) bool {
 	ip := hashOf(ev.IP)
@@ -139,7 +150,7 @@ func (e *Election) sawAnnouncement(ev SawAnnouncement) {
 	a.heard, a.other = e.now, ev.From
 	if len(a.answering) == 0 {
 		if a.watching {
-			a.until, a.every = e.now+e.yielding(a), probeEvery
+			a.until, a.probe, a.every = e.now+e.yielding(a), e.now+probeEvery, probeAgain
 			a.foreign = !known
 			e.touch(a)
 		}
@@ -156,10 +167,7 @@ func (e *Election) sawAnnouncement(ev SawAnnouncement) {
 			e.touch(a)
 		}
 		// One exchange is about all addresses at once.
-		if e.now >= e.resync[peer] {
-			e.ready.Resync = append(e.ready.Resync, peer)
-			e.resync[peer] = e.now + e.cfg.Contest/2
-		}
+		e.exchange(peer)
 		if e.now-a.contested < e.cfg.Contest {
 			return
 		}
@@ -226,7 +234,7 @@ func (e *Election) unheard(a *address) bool {
 // deferred says whether the host deferred to is gone, and takes over from it.
 func (e *Election) deferred(a *address) bool {
 	if !a.watching {
-		a.watch(e.now, e.yielding(a), probeEvery)
+		a.watch(e.now, e.yielding(a), probeAgain)
 	}
 	if !e.mayStay(a, e.self) {
 		e.claim(a, Released, "", CauseIneligible)
