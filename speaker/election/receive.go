@@ -40,6 +40,11 @@ func (e *Election) receive(m Message) {
 			continue
 		}
 		e.adopt(a, c)
+		if e.live(mine) && !e.live(c) && mine.Node != e.self {
+			// It comes late, and nobody answers because of it: whom it is to displace
+			// does, and takes the address back as soon as it hears of it.
+			e.exchange(mine.Node)
+		}
 		if mine.Node != e.self || mine.Phase < Offered || c.Node == e.self || !e.joined {
 			continue
 		}
