@@ -226,7 +226,7 @@ func (e *Election) answer(a *address, on bool) {
 		e.ready.Withdraw = append(e.ready.Withdraw, a.IP)
 	default:
 		if len(a.answering) == 0 {
-			a.began = e.now
+			a.began, a.contested = e.now, never
 		}
 		e.answering[a] = struct{}{}
 		e.ready.Answer = append(e.ready.Answer, Answer{a.IP, names})

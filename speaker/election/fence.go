@@ -94,8 +94,9 @@ type fence struct {
 	until    time.Duration
 	probe    time.Duration
 	every    time.Duration
-	// contested since: another speaker was heard to answer, too. press is when
-	// this one announces once more, so that both hear each other.
+	// contested since: another speaker was heard to answer, too, since this one
+	// began; never: none was. press is when this one announces once more, so that
+	// both hear each other.
 	contested time.Duration
 	press     time.Duration
 	defended  time.Duration
@@ -161,7 +162,7 @@ func (e *Election) sawAnnouncement(ev SawAnnouncement) {
 			e.callAll()
 		}
 		// Gossip settles it, unless it does not: then the next announcement does.
-		if e.now-a.contested > 4*e.cfg.Contest {
+		if a.contested == never || e.now-a.contested > 4*e.cfg.Contest {
 			a.contested = e.now
 			a.press = e.now + e.cfg.Contest
 			e.touch(a)

@@ -46,6 +46,35 @@ func TestOneYields(t *testing.T) {
 	}
 }
 
+// Gossip has its time to settle each contest, also that of an address which was
+// handed over, and so answered for by two, a second ago.
+func TestContestIsOfOneAnswering(t *testing.T) {
+	mine, theirs := MAC{2, 0, 0, 0, 0, 1}, MAC{2, 0, 0, 0, 0, 2}
+	e := owner("a", mine, 20)
+	e.Step(0, Receive{Message{States: []NodeState{{Node: "b", Interfaces: []Interface{{Name: "eth0", MAC: theirs, Prefixes: everyPrefix}}}}}})
+	now := 10 * time.Second
+	hear := func() {
+		for i := range 20 {
+			e.Step(now, SawAnnouncement{IP: nth(i), Mine: mine, From: theirs})
+		}
+	}
+	hear()
+	e.Step(now, SetInterfaces{})
+	if e.Owned() > 0 {
+		t.Fatalf("%d answered for without an interface", e.Owned())
+	}
+	until(e, &now, 11*time.Second)
+	e.Step(now, SetInterfaces{[]Interface{{Name: "eth0", MAC: mine, Prefixes: everyPrefix}}})
+	until(e, &now, 11*time.Second+500*time.Millisecond)
+	if e.Owned() != 20 {
+		t.Fatalf("%d answered for again", e.Owned())
+	}
+	hear()
+	if e.Owned() != 20 {
+		t.Errorf("yielded %d at the first announcement that was heard since", 20-e.Owned())
+	}
+}
+
 // While speakers are missing, what was taken is announced, a few addresses at a
 // time, but all in turn; and all at once to one that is heard.
 func TestCallsTheMissing(t *testing.T) {
