@@ -170,7 +170,7 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 		}
 		members, err := gossip.Start(gossip.Config{
 			Node: o.node, IP: ip, Port: o.gossipPort, Key: key, Log: log,
-			Post: speaker.Post, State: speaker.State, Peers: func() []gossip.Peer { return peers(objects) },
+			Post: speaker.Post, State: speaker.State, Peers: func() []gossip.Peer { return peers(objects) }, Resolve: lan.Resolve,
 		})
 		if err != nil {
 			return 0, err

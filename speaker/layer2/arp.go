@@ -69,6 +69,10 @@ func gratuitousARP(ip netip.Addr, mac net.HardwareAddr) [][]byte {
 	}
 }
 
+func arpRequest(ip, from netip.Addr, mac net.HardwareAddr) []byte {
+	return arpFrame(arp.OperationRequest, mac, from, noMAC, ip, ethernet.Broadcast)
+}
+
 func arpProbe(ip netip.Addr, mac net.HardwareAddr) []byte {
-	return arpFrame(arp.OperationRequest, mac, netip.IPv4Unspecified(), noMAC, ip, ethernet.Broadcast)
+	return arpRequest(ip, netip.IPv4Unspecified(), mac)
 }

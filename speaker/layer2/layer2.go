@@ -93,3 +93,13 @@ func Probe(ip netip.Addr, mac net.HardwareAddr) []byte {
 	}
 	return duplicateDetection(ip, mac)
 }
+
+// Request builds the frame that asks a segment, in the name of an address of
+// this host, where another host's address lives, as a kernel does (RFC 826, RFC
+// 4861 section 7.2.2): both hosts know each other's hardware address then.
+func Request(ip, from netip.Addr, mac net.HardwareAddr) []byte {
+	if ip.Is4() {
+		return arpRequest(ip, from, mac)
+	}
+	return addressResolution(ip, from, mac)
+}

@@ -105,7 +105,7 @@ func check(t *testing.T, d Decision, drop Drop, reply []byte, ip netip.Addr) {
 	}
 }
 
-// The two ends agree: what Announce and Probe build, another node's ARP and
+// The two ends agree: what Announce, Probe and Request build, another node's ARP and
 // NDP understand.
 func TestRoundTrip(t *testing.T) {
 	for _, ip := range []netip.Addr{owned4, owned6} {
@@ -117,6 +117,13 @@ func TestRoundTrip(t *testing.T) {
 			if d := decide(f, mine, owns); d.Drop != Announcement || d.IP != ip || !bytes.Equal(d.From, theirs) {
 				t.Errorf("announcement of %s: %+v", ip, d)
 			}
+		}
+		from := client4
+		if ip.Is6() {
+			from = client6
+		}
+		if d := decide(Request(ip, from, theirs), mine, owns); d.Reply == nil {
+			t.Errorf("request for %s: %+v", ip, d)
 		}
 		d := decide(Probe(ip, theirs), mine, owns)
 		if d.Reply == nil {

@@ -116,11 +116,19 @@ func unsolicitedAdvertisement(ip netip.Addr, mac net.HardwareAddr) []byte {
 }
 
 func duplicateDetection(ip netip.Addr, mac net.HardwareAddr) []byte {
+	return solicitation(ip, netip.IPv6Unspecified(), mac)
+}
+
+func addressResolution(ip, from netip.Addr, mac net.HardwareAddr) []byte {
+	return solicitation(ip, from, mac, &ndp.LinkLayerAddress{Direction: ndp.Source, Addr: mac})
+}
+
+func solicitation(ip, from netip.Addr, mac net.HardwareAddr, options ...ndp.Option) []byte {
 	group, err := ndp.SolicitedNodeMulticast(ip)
 	if err != nil {
 		return nil
 	}
-	return ndpFrame(&ndp.NeighborSolicitation{TargetAddress: ip}, netip.IPv6Unspecified(), group, mac, multicastMAC(group))
+	return ndpFrame(&ndp.NeighborSolicitation{TargetAddress: ip, Options: options}, from, group, mac, multicastMAC(group))
 }
 
 // Group is the solicited-node group of an IPv6 address (RFC 4291 section

@@ -39,7 +39,8 @@ func beMember(which string) {
 		peers = append(peers, Peer{memberName(i), netip.AddrFrom4([4]byte{127, 1, 0, byte(i + 1)})})
 	}
 	g, err := Start(Config{
-		Node: peers[i].Node, IP: peers[i].IP, Port: 7947, Key: bytes.Repeat([]byte("k"), 32),
+		Resolve: func(netip.Addr, netip.Addr) {},
+		Node:    peers[i].Node, IP: peers[i].IP, Port: 7947, Key: bytes.Repeat([]byte("k"), 32),
 		Log:  slog.New(slog.NewTextHandler(os.Stdout, nil)),
 		Post: func(election.Event) {}, State: func() []byte { return election.Message{}.Marshal() },
 		Peers: func() []Peer { return peers },

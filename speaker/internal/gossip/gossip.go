@@ -65,7 +65,10 @@ type Config struct {
 	State func() []byte
 	// Peers lists the speakers that the API knows, this one too or not.
 	Peers func() []Peer
-	Log   *slog.Logger
+	// Resolve finds the hardware address of a speaker that is to be called, and
+	// tells it ours.
+	Resolve func(other, this netip.Addr)
+	Log     *slog.Logger
 }
 
 // Gossip is a member.
@@ -209,6 +212,7 @@ func (g *Gossip) call(ctx context.Context, peers []Peer) int {
 			if ctx.Err() != nil {
 				return
 			}
+			g.cfg.Resolve(p.IP, g.cfg.IP)
 			n, err := g.list.Join([]string{g.address(p)})
 			if err != nil {
 				g.cfg.Log.Debug("calling an absent speaker", "node", p.Node, "error", err)

@@ -70,7 +70,8 @@ func (c *cluster) start(node string) *speaker {
 	i := slices.IndexFunc(c.peers, func(p Peer) bool { return p.Node == node })
 	s := &speaker{t: c.t, node: node, news: make(chan struct{}, 1)}
 	g, err := Start(Config{
-		Node: node, IP: c.peers[i].IP, Port: c.port, Key: c.key, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Resolve: func(netip.Addr, netip.Addr) {},
+		Node:    node, IP: c.peers[i].IP, Port: c.port, Key: c.key, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 		Post:  s.post,
 		State: func() []byte { return election.Message{States: []election.NodeState{{Node: node}}}.Marshal() },
 		Peers: func() []Peer {

@@ -319,6 +319,24 @@ func (s *Segment) Probe(probes []election.Answer) {
 	}
 }
 
+// Resolve asks the segments of two hosts where the other one lives, in the name
+// of this one. A kernel asks once a second, and so would find a host that is
+// back a second late.
+func (s *Segment) Resolve(other, this netip.Addr) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for name, l := range s.links {
+		if !slices.ContainsFunc(l.Prefixes, func(p netip.Prefix) bool { return p.Contains(other) && p.Contains(this) }) {
+			continue
+		}
+		if p := s.port(name); p != nil {
+			if err := p.send(other, layer2.Request(other, this, p.mac())); err != nil {
+				s.log.Debug("resolving", "error", err)
+			}
+		}
+	}
+}
+
 // announce sends the announcement of an address now and, of so many, plans the
 // next. The caller holds mu.
 func (s *Segment) announce(ip netip.Addr, o *owned, now time.Time, times int) {

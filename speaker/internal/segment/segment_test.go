@@ -486,6 +486,42 @@ func TestHearsOthers(t *testing.T) {
 	})
 }
 
+// A host that came back is found though the kernel asked for it in vain, and
+// would ask again much later; and it knows this host.
+func TestResolves(t *testing.T) {
+	h := client(t, "res0")
+	sandbox.Run(t, "ip", "addr", "add", "2001:db8::1/64", "dev", "res0", "nodad")
+	for _, family := range []string{"ipv4", "ipv6"} {
+		sandbox.Run(t, "bash", "-c", "echo 600000 > /proc/sys/net/"+family+"/neigh/res0/retrans_time_ms")
+	}
+	f := newFixture(t)
+	f.awaits("both subnets", func() bool {
+		i, ok := f.interfaceNamed("res0")
+		return ok && len(i.Prefixes) == 2
+	})
+	for _, of := range []struct{ this, other string }{{"192.0.2.1", "192.0.2.100"}, {"2001:db8::1", "2001:db8::100"}} {
+		there := netip.MustParseAddr(of.other)
+		h.Run("ip", "link", "set", "eth0", "arp", "off")
+		sandbox.Run(t, "bash", "-c", "echo > /dev/udp/"+of.other+"/9")
+		if got := sandbox.Run(t, "ip", "neigh", "show", of.other); !strings.Contains(got, "INCOMPLETE") {
+			t.Fatalf("the kernel does not look for %s: %q", there, got)
+		}
+		h.Run("ip", "link", "set", "eth0", "arp", "on")
+		f.Resolve(there, netip.MustParseAddr(of.this))
+		for _, knows := range []func() string{
+			func() string { return sandbox.Run(t, "ip", "neigh", "show", of.other) },
+			func() string { return h.Run("ip", "neigh", "show", of.this) },
+		} {
+			for deadline := time.Now().Add(30 * time.Second); !strings.Contains(knows(), "lladdr"); {
+				if time.Now().After(deadline) {
+					t.Fatalf("%s and %s do not know each other: %q", of.this, of.other, knows())
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+		}
+	}
+}
+
 // The kernel listens to the groups of what is answered for, as long as it is.
 func TestGroups(t *testing.T) {
 	client(t, "gro0")
