@@ -79,8 +79,8 @@ generate: tools ## make everything that derives from something else in the tree
 
 .PHONY: verify
 verify: generate ## generate, and fail on a difference
-	@changed=$$(git status --porcelain -- api config deploy/chart); if [ -n "$$changed" ]; then \
-	  echo "make generate changes these; commit what it makes:"; echo "$$changed"; git --no-pager diff -- api config deploy/chart | head -n 60; exit 1; fi
+	@changed=$$(git status --porcelain -- api config deploy/chart docs/reference); if [ -n "$$changed" ]; then \
+	  echo "make generate changes these; commit what it makes:"; echo "$$changed"; git --no-pager diff -- api config deploy/chart docs/reference | head -n 60; exit 1; fi
 
 .PHONY: golden
 golden: export ENVOY = $(shell bin/lab envoy)

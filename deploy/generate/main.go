@@ -9,6 +9,8 @@
 //	deploy/chart/porchlight/crds          copies of config/crd
 //	deploy/chart/porchlight/files/rbac    copies of config/rbac
 //	config/default                        from the chart with its default values
+//	docs/reference/metrics.md             from the declarations of the metrics
+//	docs/reference/api.md                 from config/crd
 //
 // It needs controller-gen and helm in bin/tools (`make tools`).
 package main
@@ -31,6 +33,8 @@ const (
 	helm          = "bin/tools/helm"
 
 	chart = "deploy/chart/porchlight"
+	// reference has the pages of the documentation that are made here.
+	reference = "docs/reference"
 	// release, namespace and kubeVersion are what the chart is rendered with
 	// for kustomize: those of the documentation.
 	release     = "porchlight"
@@ -49,7 +53,7 @@ func main() {
 }
 
 func generate(ctx context.Context) error {
-	for _, step := range []func(context.Context) error{types, gatewayAPI, rbac, chartCopies, kustomizeBase} {
+	for _, step := range []func(context.Context) error{types, gatewayAPI, rbac, chartCopies, kustomizeBase, metricsPage, apiPage} {
 		if err := step(ctx); err != nil {
 			return err
 		}
