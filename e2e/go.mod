@@ -205,3 +205,7 @@ tool (
 	sigs.k8s.io/controller-tools/cmd/controller-gen
 	sigs.k8s.io/gateway-api/conformance/echo-basic
 )
+
+// What Prometheus' parser does not use asks for a newer one, which
+// mdlayher/packet v1.0.0, of the product, does not build with.
+replace github.com/mdlayher/socket => github.com/mdlayher/socket v0.2.1
