@@ -1,6 +1,7 @@
 package xds
 
 import (
+	"regexp"
 	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -39,29 +40,13 @@ func routeHead(name string) *routev3.RouteConfiguration {
 func virtualHost(v *ir.VirtualHost) *routev3.VirtualHost {
 	out := &routev3.VirtualHost{Name: v.Domain, Domains: []string{v.Domain}}
 	for i := range v.Routes {
-		out.Routes = append(out.Routes, routes(&v.Routes[i])...)
+		out.Routes = append(out.Routes, route(&v.Routes[i]))
 	}
 	return out
 }
 
-// routes returns the Envoy routes for a route: two for a prefix, the path
-// itself and what is below it. Envoy has one match for both, and spends more on
-// checking it than on two whole routes without it: it compiles a regular
-// expression each time.
-func routes(r *ir.Route) []*routev3.Route {
-	if r.Match.Path != ir.PathPrefix || r.Match.Value == "/" {
-		return []*routev3.Route{route(r, &r.Match)}
-	}
-	itself, below := r.Match, r.Match
-	itself.Path = ir.PathExact
-	below.Value += "/"
-	return []*routev3.Route{route(r, &itself), route(r, &below)}
-}
-
-// route returns the Envoy route for a route with a match of its own, in which
-// a prefix ends with a slash.
-func route(r *ir.Route, m *ir.Match) *routev3.Route {
-	out := &routev3.Route{Name: r.Name, Match: match(m)}
+func route(r *ir.Route) *routev3.Route {
+	out := &routev3.Route{Name: r.Name, Match: match(&r.Match)}
 	out.RequestHeadersToAdd, out.RequestHeadersToRemove = headerChanges(r.RequestHeaders)
 	out.ResponseHeadersToAdd, out.ResponseHeadersToRemove = headerChanges(r.ResponseHeaders)
 	if r.CORS != nil {
@@ -69,9 +54,9 @@ func route(r *ir.Route, m *ir.Match) *routev3.Route {
 	}
 	switch {
 	case r.Redirect != nil:
-		out.Action = &routev3.Route_Redirect{Redirect: redirect(r.Redirect, m)}
+		out.Action = &routev3.Route_Redirect{Redirect: redirect(r.Redirect, &r.Match)}
 	case r.Forward != nil:
-		out.Action = &routev3.Route_Route{Route: forward(r.Forward, m)}
+		out.Action = &routev3.Route_Route{Route: forward(r.Forward, &r.Match)}
 	default:
 		out.Action = &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{Status: r.Respond.Status}}
 	}
@@ -85,8 +70,10 @@ func match(m *ir.Match) *routev3.RouteMatch {
 		out.PathSpecifier = &routev3.RouteMatch_Path{Path: m.Value}
 	case m.Path == ir.PathRegex:
 		out.PathSpecifier = &routev3.RouteMatch_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: m.Value}}
+	case m.Value == "/":
+		out.PathSpecifier = &routev3.RouteMatch_Prefix{Prefix: "/"}
 	default:
-		out.PathSpecifier = &routev3.RouteMatch_Prefix{Prefix: m.Value}
+		out.PathSpecifier = &routev3.RouteMatch_PathSeparatedPrefix{PathSeparatedPrefix: m.Value}
 	}
 	if m.Method != "" {
 		out.Headers = append(out.Headers, headerMatcher(":method", &ir.ValueMatch{Value: m.Method}))
@@ -166,7 +153,11 @@ func redirect(r *ir.Redirect, m *ir.Match) *routev3.RedirectAction {
 		out.PathRewriteSpecifier = &routev3.RedirectAction_PathRedirect{PathRedirect: absolute(*r.Path.Full)}
 		return out
 	}
-	out.PathRewriteSpecifier = &routev3.RedirectAction_PrefixRewrite{PrefixRewrite: prefixRewrite(*r.Path.Prefix, m)}
+	if prefix, regex := prefixRewrite(*r.Path.Prefix, m); regex != nil {
+		out.PathRewriteSpecifier = &routev3.RedirectAction_RegexRewrite{RegexRewrite: regex}
+	} else {
+		out.PathRewriteSpecifier = &routev3.RedirectAction_PrefixRewrite{PrefixRewrite: prefix}
+	}
 	return out
 }
 
@@ -193,18 +184,31 @@ func rewritePath(out *routev3.RouteAction, p *ir.PathRewrite, m *ir.Match) {
 		out.RegexRewrite = regexRewrite("^.*$", absolute(*p.Full))
 		return
 	}
-	out.PrefixRewrite = prefixRewrite(*p.Prefix, m)
+	out.PrefixRewrite, out.RegexRewrite = prefixRewrite(*p.Prefix, m)
 }
 
-// prefixRewrite returns what stands in place of what the match names, so that
-// a prefix is replaced segment by segment (the table at
-// HTTPPathModifier.ReplacePrefixMatch).
-func prefixRewrite(replacement string, m *ir.Match) string {
-	replacement = absolute(strings.TrimRight(replacement, "/"))
-	if m.Path == ir.PathPrefix && replacement != "/" {
-		return replacement + "/" // as the prefix ends
+// prefixRewrite returns how the prefix of a match is replaced segment by
+// segment (the table at HTTPPathModifier.ReplacePrefixMatch): by a literal, or
+// where the slashes would not come out right by a regular expression.
+func prefixRewrite(replacement string, m *ir.Match) (string, *matcherv3.RegexMatchAndSubstitute) {
+	replacement = strings.TrimRight(replacement, "/")
+	switch {
+	case m.Value == "/":
+		// The prefix that is replaced is the slash itself.
+		return absolute(replacement) + slashUnlessRoot(replacement), nil
+	case replacement == "":
+		// Replacing /foo in /foo/bar by / would leave //bar.
+		return "", regexRewrite("^"+regexp.QuoteMeta(m.Value)+"/?", "/")
+	default:
+		return absolute(replacement), nil
 	}
-	return replacement
+}
+
+func slashUnlessRoot(path string) string {
+	if path == "" {
+		return ""
+	}
+	return "/"
 }
 
 // absolute puts a slash in front of a path that has none.
