@@ -6,8 +6,8 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 STAMP := -X github.com/porchlight-lb/porchlight/internal/version.Version=$(VERSION)
 # The suites of the lab, in the order they run. By name alone, until it is known
 # why some connections fail: fleet (one in 13,000 while no gateway is there) and
-# bgp (the first ones under FRR with graceful restart); and install, until it has
-# passed as a whole.
+# bgp (the first ones under FRR with graceful restart); and install and docs,
+# until they have passed as a whole more than once.
 SUITES := allocation layer2 gateway cli conformance
 SUITE ?= $(SUITES)
 # The lab's name; empty: the checkout's own.
@@ -132,6 +132,11 @@ e2e-conformance:
 e2e-install: bin/tools/ansible/bin/ansible-playbook
 	@mkdir -p $(RESULTS)
 	cd e2e && $(call gotestsum,install) -- -tags e2e -count=1 -timeout 30m ./suites/install
+
+.PHONY: e2e-docs
+e2e-docs: build
+	@mkdir -p $(RESULTS)
+	cd e2e && $(call gotestsum,docs) -- -tags e2e -count=1 -timeout 30m ./suites/docs
 
 .PHONY: e2e-teardown
 e2e-teardown: lab

@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		defer func() {
-			err := wipe(c)
+			err := c.Wipe(context.Background())
 			if err == nil {
 				err = c.Lab.Install(context.Background())
 			}
@@ -51,29 +51,10 @@ type bare struct {
 func clean(t *testing.T) *bare {
 	t.Helper()
 	c := cluster.ForTest(t)
-	if err := wipe(c); err != nil {
+	if err := c.Wipe(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	return &bare{c, filepath.Join(t.TempDir(), "addons/porchlight")}
-}
-
-// wipe takes away all of Porchlight, however it was installed.
-func wipe(c *cluster.Cluster) error {
-	if _, err := c.Lab.Helm(context.Background(), "uninstall", "porchlight", "-n", cluster.System, "--ignore-not-found", "--wait"); err != nil {
-		return err
-	}
-	out, err := c.Kubectl("get", "crd,clusterrole,clusterrolebinding,namespace", "-o", "name")
-	if err != nil {
-		return err
-	}
-	for name := range strings.FieldsSeq(out) {
-		if strings.Contains(name, "porchlight") || strings.HasSuffix(name, ".gateway.networking.k8s.io") || strings.HasSuffix(name, ".x-k8s.io") {
-			if _, err := c.Kubectl("delete", "--ignore-not-found", name, "--timeout=80s"); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 // passing are objects that come and go by themselves.
