@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/rulefmt"
 	"github.com/prometheus/prometheus/promql/parser"
 	"sigs.k8s.io/yaml"
 )
@@ -104,6 +106,14 @@ func checkExpression(t *testing.T, where, text string, known map[string]listed) 
 		}
 		return nil
 	})
+}
+
+// Prometheus reads the file: expressions, durations, labels and templates.
+func TestPrometheusReadsTheRules(t *testing.T) {
+	_, errs := rulefmt.ParseFile(rulesFile, false, model.UTF8Validation)
+	for _, err := range errs {
+		t.Error(err)
+	}
 }
 
 func TestAlertsAskForMetricsThatExist(t *testing.T) {

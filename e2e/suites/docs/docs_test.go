@@ -51,6 +51,7 @@ func TestGuides(t *testing.T) {
 				t.Fatal(err)
 			}
 			prepare(t, c, page == "install.md")
+			t.Cleanup(func() { _ = os.RemoveAll(filepath.Join(c.Lab.Source, "porchlight-overlay")) }) // where a page failed that makes it
 			r := newReader(t, c)
 			for _, s := range steps {
 				r.follow(t, page, s)
