@@ -1,0 +1,189 @@
+package chart
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/prometheus/prometheus/model/histogram"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/promql"
+	"github.com/prometheus/prometheus/promql/parser"
+	"github.com/prometheus/prometheus/storage"
+	"github.com/prometheus/prometheus/tsdb/chunkenc"
+	"github.com/prometheus/prometheus/tsdb/chunks"
+	"github.com/prometheus/prometheus/util/annotations"
+)
+
+// TestAlerts evaluates expressions 20 minutes after the first sample; there is
+// one a minute, in the notation of Prometheus' own tests.
+func TestAlerts(t *testing.T) {
+	for _, tt := range []struct {
+		name, alert string
+		series      []string
+		want        []string // label sets for which it fires
+	}{
+		{"half a pool", "PorchlightPool75PercentUsed", pool(50, 100), nil},
+		{"most of a pool, as the leader says alone", "PorchlightPool75PercentUsed", pool(80, 100), []string{`{family="IPv4", namespace="p", pool="a"}`}},
+		{"a family that a pool has not", "PorchlightPool75PercentUsed", pool(0, 0), nil},
+		{"86 of 100", "PorchlightPool85PercentUsed", pool(86, 100), []string{`{family="IPv4", namespace="p", pool="a"}`}},
+		{"86 of 100 is not 95 %", "PorchlightPool95PercentUsed", pool(86, 100), nil},
+		{"96 of 100", "PorchlightPool95PercentUsed", pool(96, 100), []string{`{family="IPv4", namespace="p", pool="a"}`}},
+		{"one is left", "PorchlightPoolExhausted", pool(99, 100), nil},
+		{"none is left", "PorchlightPoolExhausted", pool(100, 100), []string{`{family="IPv4", namespace="p", pool="a"}`}},
+		{"no address of a family is no exhaustion", "PorchlightPoolExhausted", pool(0, 0), nil},
+		{"one of two leads", "PorchlightNoLeader", []string{
+			`porchlight_controller_leading{namespace="p", instance="c1"} 1x20`, `porchlight_controller_leading{namespace="p", instance="c2"} 0x20`}, nil},
+		{"none of two leads", "PorchlightNoLeader", []string{
+			`porchlight_controller_leading{namespace="p", instance="c1"} 0x20`, `porchlight_controller_leading{namespace="p", instance="c2"} 0x20`},
+			[]string{`{namespace="p"}`}},
+		{"a queue that empties", "PorchlightWritesStuck", []string{`porchlight_write_queue_depth{instance="c1"} 9x17 0 9 9`}, nil},
+		{"a queue that does not", "PorchlightWritesStuck", []string{`porchlight_write_queue_depth{instance="c1"} 9x20`}, []string{`{instance="c1"}`}},
+		{"no owner", "PorchlightServiceUnannounced", []string{
+			`porchlight_services_unannounced{namespace="p", instance="n1", reason="NoEligibleNode"} 1x20`,
+			`porchlight_services_unannounced{namespace="p", instance="n2", reason="NoEndpoints"} 1x20`}, []string{`{namespace="p", reason="NoEligibleNode"}`}},
+		{"no pod", "PorchlightServiceWithoutEndpoints", []string{
+			`porchlight_services_unannounced{namespace="p", instance="n2", reason="NoEndpoints"} 1x20`}, []string{`{namespace="p", reason="NoEndpoints"}`}},
+		{"a node that took many addresses at once", "PorchlightOwnersFlap", []string{
+			`porchlight_layer2_last_change_timestamp_seconds{namespace="p", instance="n1"} 5x10 700x9`,
+			`porchlight_layer2_takeovers_total{namespace="p", instance="n1", cause="OwnerDied"} 0x10 500x9`}, nil},
+		{"many Services come", "PorchlightOwnersFlap", []string{
+			`porchlight_layer2_last_change_timestamp_seconds{namespace="p", instance="n1"} 0+60x20`,
+			`porchlight_layer2_takeovers_total{namespace="p", instance="n1", cause="New"} 0+9x20`}, nil},
+		{"an address that comes every minute", "PorchlightOwnersFlap", []string{
+			`porchlight_layer2_last_change_timestamp_seconds{namespace="p", instance="n1"} 0+60x20`,
+			`porchlight_layer2_takeovers_total{namespace="p", instance="n1", cause="OwnerDied"} 0+1x20`}, []string{`{instance="n1", namespace="p"}`}},
+		{"all hear each other", "PorchlightGossipSplit", members(3, 3, 3), nil},
+		{"one hears nobody", "PorchlightGossipSplit", members(3, 3, 1), []string{`{instance="n3", namespace="p"}`}},
+		{"a session is down", "PorchlightBGPSessionDown", []string{
+			`porchlight_bgp_session_up{instance="n1", peer="tor1"} 1x20`, `porchlight_bgp_session_up{instance="n2", peer="tor1"} 0x20`},
+			[]string{`{__name__="porchlight_bgp_session_up", instance="n2", peer="tor1"}`}},
+		{"one refusal", "PorchlightEnvoyRefusesConfiguration", []string{
+			`porchlight_xds_refusals_total{namespace="p", instance="g1", type="Listener", reason="Response"} 0x15 1x4`},
+			[]string{`{namespace="p", type="Listener"}`}},
+		{"the first refusal of all", "PorchlightEnvoyRefusesConfiguration", []string{
+			`porchlight_xds_refusals_total{namespace="p", instance="g1", type="Listener", reason="Response"} _x15 1x4`},
+			[]string{`{namespace="p", type="Listener"}`}},
+		{"a refusal long ago", "PorchlightEnvoyRefusesConfiguration", []string{
+			`porchlight_xds_refusals_total{namespace="p", instance="g1", type="Listener", reason="Response"} 1x20`}, nil},
+		{"connected to the other replica", "PorchlightEnvoysStale", append(resources(),
+			`porchlight_xds_streams{namespace="p", instance="g1", fleet="p/f"} 0x20`, `porchlight_xds_streams{namespace="p", instance="g2", fleet="p/f"} 2x20`), nil},
+		{"connected no more", "PorchlightEnvoysStale", append(resources(),
+			`porchlight_xds_streams{namespace="p", instance="g1", fleet="p/f"} 0x20`), []string{`{fleet="p/f", namespace="p"}`}},
+		{"never connected to gateways that were started again", "PorchlightEnvoysStale", resources(), []string{`{fleet="p/f", namespace="p"}`}},
+	} {
+		t.Run(tt.alert+"/"+tt.name, func(t *testing.T) {
+			if got := evaluate(t, expression(t, tt.alert), tt.series); !slices.Equal(got, tt.want) {
+				t.Errorf("it fires for %v; want %v", got, tt.want)
+			}
+		})
+	}
+}
+
+// pool is what the leader says of a pool; the other replica says nothing.
+func pool(assigned, total int) []string {
+	return []string{
+		fmt.Sprintf(`porchlight_pool_assigned_addresses{namespace="p", instance="c1", pool="a", family="IPv4"} %dx20`, assigned),
+		fmt.Sprintf(`porchlight_pool_total_addresses{namespace="p", instance="c1", pool="a", family="IPv4"} %dx20`, total),
+	}
+}
+
+func members(seen ...int) (series []string) {
+	for i, n := range seen {
+		series = append(series, fmt.Sprintf(`porchlight_speaker_members{namespace="p", instance="n%d"} %dx20`, i+1, n))
+	}
+	return series
+}
+
+func resources() []string {
+	return []string{
+		`porchlight_xds_resources{namespace="p", instance="g1", fleet="p/f", type="Listener"} 2x20`,
+		`porchlight_xds_resources{namespace="p", instance="g1", fleet="p/idle", type="Listener"} 0x20`,
+	}
+}
+
+func expression(t *testing.T, alert string) string {
+	t.Helper()
+	for _, g := range rules(t).Groups {
+		for _, r := range g.Rules {
+			if r.Alert == alert {
+				return r.Expr
+			}
+		}
+	}
+	t.Fatalf("there is no alert %s", alert)
+	return ""
+}
+
+// evaluate returns the label sets of the result, in order.
+func evaluate(t *testing.T, expr string, series []string) (result []string) {
+	t.Helper()
+	var all memory
+	for _, line := range series {
+		lset, values, err := parser.ParseSeriesDesc(line)
+		if err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+		var samples []chunks.Sample
+		for i, v := range values {
+			samples = append(samples, sample{int64(i) * time.Minute.Milliseconds(), v.Value})
+		}
+		all = append(all, storage.NewListSeries(lset, samples))
+	}
+	engine := promql.NewEngine(promql.EngineOpts{MaxSamples: 100000, Timeout: time.Minute, LookbackDelta: 5 * time.Minute})
+	defer engine.Close()
+	query, err := engine.NewInstantQuery(t.Context(), &storage.MockQueryable{MockQuerier: &storage.MockQuerier{SelectMockFunction: all.find}},
+		nil, expr, time.Unix(0, 0).Add(20*time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer query.Close()
+	vector, err := query.Exec(t.Context()).Vector()
+	if err != nil {
+		t.Fatalf("%s: %v", expr, err)
+	}
+	for _, s := range vector {
+		result = append(result, s.Metric.String())
+	}
+	slices.Sort(result)
+	return result
+}
+
+// memory is all series that there are.
+type memory []storage.Series
+
+func (m memory) find(_ bool, _ *storage.SelectHints, matchers ...*labels.Matcher) storage.SeriesSet {
+	found := &set{at: -1}
+	for _, s := range m {
+		if !slices.ContainsFunc(matchers, func(m *labels.Matcher) bool { return !m.Matches(s.Labels().Get(m.Name)) }) {
+			found.series = append(found.series, s)
+		}
+	}
+	slices.SortFunc(found.series, func(a, b storage.Series) int { return labels.Compare(a.Labels(), b.Labels()) })
+	return found
+}
+
+// set implements storage.SeriesSet.
+type set struct {
+	series []storage.Series
+	at     int
+}
+
+func (s *set) Next() bool                        { s.at++; return s.at < len(s.series) }
+func (s *set) At() storage.Series                { return s.series[s.at] }
+func (s *set) Err() error                        { return nil }
+func (s *set) Warnings() annotations.Annotations { return nil }
+
+// sample implements chunks.Sample.
+type sample struct {
+	at    int64
+	value float64
+}
+
+func (s sample) T() int64                      { return s.at }
+func (s sample) F() float64                    { return s.value }
+func (s sample) H() *histogram.Histogram       { return nil }
+func (s sample) FH() *histogram.FloatHistogram { return nil }
+func (s sample) Type() chunkenc.ValueType      { return chunkenc.ValFloat }
+func (s sample) Copy() chunks.Sample           { return s }
