@@ -51,7 +51,7 @@ var ours = map[reason.Reason]string{
 	reason.NodeExcluded:       "Remove the label node.kubernetes.io/exclude-from-external-load-balancers from the node if it should announce.",
 	reason.NodeNotReady:       "Find out why the node is not ready, or take the out-of-service taint off it: kubectl describe node.",
 	reason.NetworkUnavailable: "Find out why the node's CNI has not set up its network: kubectl describe node.",
-	reason.NodeDraining:       "Wait: the node's speaker ends, and hands its addresses over. If it does not come back, see why its pod does not run.",
+	reason.NodeDraining:       "Wait until the node's speaker, which ends and hands its addresses over, is back, or see why its pod does not run.",
 	reason.SelectorMismatch:   "Change the nodeSelectors of the advertisement, or the labels of the node, if it should announce.",
 	reason.SpeakerDown:        "Find out why the node has no speaker that the others hear: its pod, its logs, and the gossip port (7947, TCP and UDP) between the nodes.",
 	reason.ProxyUnhealthy:     "Find out why kube-proxy on the node does not answer its health check.",
