@@ -71,7 +71,10 @@ func declaredMetrics(program string) ([]metric, error) {
 	}
 	var all []metric
 	for dir, files := range packages {
-		descriptions := describers(files)
+		descriptions, err := describers(files)
+		if err != nil {
+			return nil, fmt.Errorf("%s: metric: %w", dir, err)
+		}
 		for _, file := range files {
 			var failed error
 			ast.Inspect(file, func(n ast.Node) bool {
@@ -99,9 +102,11 @@ func declaredMetrics(program string) ([]metric, error) {
 }
 
 // describers are the functions that make a description: name, and what comes
-// before the first argument in the metric's name.
-func describers(files []*ast.File) map[string]string {
+// before the first argument in the metric's name. Descriptions are made in such
+// functions only.
+func describers(files []*ast.File) (map[string]string, error) {
 	found := map[string]string{}
+	var failed error
 	for _, file := range files {
 		for _, d := range file.Decls {
 			f, ok := d.(*ast.FuncDecl)
@@ -113,17 +118,24 @@ func describers(files []*ast.File) map[string]string {
 				if !ok || selected(call.Fun, "prometheus") != "NewDesc" {
 					return true
 				}
+				prefix, err := "", error(fmt.Errorf("%s: the name of a description is no text and the argument after it", f.Name.Name))
 				if sum, ok := call.Args[0].(*ast.BinaryExpr); ok && sum.Op == token.ADD {
-					if prefix, err := text(sum.X); err == nil {
-						found[f.Name.Name] = prefix
-					}
+					prefix, err = text(sum.X)
 				}
+				if err != nil {
+					failed = err
+				}
+				found[f.Name.Name] = prefix
 				return true
 			})
 		}
 	}
-	return found
+	return found, failed
 }
+
+// noMetrics are those of prometheus.New… that declare none: descriptions count
+// where the functions that make them are called.
+var noMetrics = []string{"Desc", "Registry", "PedanticRegistry"}
 
 func declaration(call *ast.CallExpr, describers map[string]string) (m metric, is bool, err error) {
 	if f, ok := call.Fun.(*ast.Ident); ok {
@@ -144,12 +156,12 @@ func declaration(call *ast.CallExpr, describers map[string]string) (m metric, is
 		return m, true, nil
 	}
 	kind, ok := strings.CutPrefix(selected(call.Fun, "prometheus"), "New")
-	if !ok {
+	if !ok || slices.Contains(noMetrics, kind) {
 		return m, false, nil
 	}
-	m.kind = strings.ToLower(strings.TrimSuffix(kind, "Vec"))
+	m.kind = strings.ToLower(strings.TrimSuffix(strings.TrimSuffix(kind, "Vec"), "Func"))
 	if !slices.Contains([]string{"gauge", "counter", "histogram", "summary"}, m.kind) {
-		return m, false, nil
+		return m, false, fmt.Errorf("prometheus.New%s is not understood here", kind)
 	}
 	options, ok := call.Args[0].(*ast.CompositeLit)
 	if !ok {
@@ -167,7 +179,7 @@ func declaration(call *ast.CallExpr, describers map[string]string) (m metric, is
 			return m, false, err
 		}
 	}
-	if len(call.Args) > 1 {
+	if strings.HasSuffix(kind, "Vec") {
 		for _, e := range call.Args[1].(*ast.CompositeLit).Elts {
 			label, err := text(e)
 			if err != nil {
