@@ -19,6 +19,7 @@ import (
 // TestAlerts evaluates expressions 20 minutes after the first sample; there is
 // one a minute, in the notation of Prometheus' own tests.
 func TestAlerts(t *testing.T) {
+	fired, quiet := map[string]bool{}, map[string]bool{}
 	for _, tt := range []struct {
 		name, alert string
 		series      []string
@@ -27,12 +28,18 @@ func TestAlerts(t *testing.T) {
 		{"half a pool", "PorchlightPool75PercentUsed", pool(50, 100), nil},
 		{"most of a pool, as the leader says alone", "PorchlightPool75PercentUsed", pool(80, 100), []string{`{family="IPv4", namespace="p", pool="a"}`}},
 		{"a family that a pool has not", "PorchlightPool75PercentUsed", pool(0, 0), nil},
+		{"80 of 100 is not 85 %", "PorchlightPool85PercentUsed", pool(80, 100), nil},
 		{"86 of 100", "PorchlightPool85PercentUsed", pool(86, 100), []string{`{family="IPv4", namespace="p", pool="a"}`}},
 		{"86 of 100 is not 95 %", "PorchlightPool95PercentUsed", pool(86, 100), nil},
 		{"96 of 100", "PorchlightPool95PercentUsed", pool(96, 100), []string{`{family="IPv4", namespace="p", pool="a"}`}},
 		{"one is left", "PorchlightPoolExhausted", pool(99, 100), nil},
 		{"none is left", "PorchlightPoolExhausted", pool(100, 100), []string{`{family="IPv4", namespace="p", pool="a"}`}},
 		{"no address of a family is no exhaustion", "PorchlightPoolExhausted", pool(0, 0), nil},
+		{"in use", "PorchlightPoolRefused", []string{`porchlight_pool_ready{namespace="p", instance="c1", pool="a"} 1x20`}, nil},
+		{"not in use", "PorchlightPoolRefused", []string{`porchlight_pool_ready{namespace="p", instance="c1", pool="a"} 0x20`}, []string{`{namespace="p", pool="a"}`}},
+		{"nobody waits", "PorchlightServicesPending", []string{`porchlight_services_pending{namespace="p", instance="c1", reason="NoPool"} 0x20`}, nil},
+		{"two wait", "PorchlightServicesPending", []string{`porchlight_services_pending{namespace="p", instance="c1", reason="NoPool"} 2x20`},
+			[]string{`{namespace="p", reason="NoPool"}`}},
 		{"one of two leads", "PorchlightNoLeader", []string{
 			`porchlight_controller_leading{namespace="p", instance="c1"} 1x20`, `porchlight_controller_leading{namespace="p", instance="c2"} 0x20`}, nil},
 		{"none of two leads", "PorchlightNoLeader", []string{
@@ -43,6 +50,10 @@ func TestAlerts(t *testing.T) {
 		{"no owner", "PorchlightServiceUnannounced", []string{
 			`porchlight_services_unannounced{namespace="p", instance="n1", reason="NoEligibleNode"} 1x20`,
 			`porchlight_services_unannounced{namespace="p", instance="n2", reason="NoEndpoints"} 1x20`}, []string{`{namespace="p", reason="NoEligibleNode"}`}},
+		{"all are announced", "PorchlightServiceUnannounced", []string{
+			`porchlight_services_unannounced{namespace="p", instance="n1", reason="NoEligibleNode"} 1x10 0x9`}, nil},
+		{"a pod came", "PorchlightServiceWithoutEndpoints", []string{
+			`porchlight_services_unannounced{namespace="p", instance="n2", reason="NoEndpoints"} 1x10 0x9`}, nil},
 		{"no pod", "PorchlightServiceWithoutEndpoints", []string{
 			`porchlight_services_unannounced{namespace="p", instance="n2", reason="NoEndpoints"} 1x20`}, []string{`{namespace="p", reason="NoEndpoints"}`}},
 		{"a node that took many addresses at once", "PorchlightOwnersFlap", []string{
@@ -54,8 +65,22 @@ func TestAlerts(t *testing.T) {
 		{"an address that comes every minute", "PorchlightOwnersFlap", []string{
 			`porchlight_layer2_last_change_timestamp_seconds{namespace="p", instance="n1"} 0+60x20`,
 			`porchlight_layer2_takeovers_total{namespace="p", instance="n1", cause="OwnerDied"} 0+1x20`}, []string{`{instance="n1", namespace="p"}`}},
+		{"no dispute", "PorchlightAddressConflict", []string{`porchlight_layer2_disputed_services{namespace="p", instance="n1"} 0x20`}, nil},
+		{"a dispute", "PorchlightAddressConflict", []string{`porchlight_layer2_disputed_services{namespace="p", instance="n1"} 1x20`}, []string{`{namespace="p"}`}},
 		{"all hear each other", "PorchlightGossipSplit", members(3, 3, 3), nil},
 		{"one hears nobody", "PorchlightGossipSplit", members(3, 3, 1), []string{`{instance="n3", namespace="p"}`}},
+		{"all sessions are up", "PorchlightBGPSessionDown", []string{`porchlight_bgp_session_up{instance="n1", peer="tor1"} 0x5 1x14`}, nil},
+		{"a session that was lost once", "PorchlightBGPSessionFlaps", []string{`porchlight_bgp_session_flaps_total{instance="n1", peer="tor1"} 0x10 1x9`}, nil},
+		{"a session that is lost each minute", "PorchlightBGPSessionFlaps", []string{`porchlight_bgp_session_flaps_total{instance="n1", peer="tor1"} 0+1x20`},
+			[]string{`{instance="n1", peer="tor1"}`}},
+		{"BFD is up", "PorchlightBFDSessionDown", []string{`porchlight_bfd_session_up{instance="n1", peer="tor1"} 1x20`}, nil},
+		{"BFD is down", "PorchlightBFDSessionDown", []string{`porchlight_bfd_session_up{instance="n1", peer="tor1"} 0x20`},
+			[]string{`{__name__="porchlight_bfd_session_up", instance="n1", peer="tor1"}`}},
+		{"statuses are written", "PorchlightStatusWritesFail", []string{
+			`porchlight_gateway_status_writes_total{namespace="p", instance="g1", result="Written"} 0+9x20`,
+			`porchlight_gateway_status_writes_total{namespace="p", instance="g1", result="Failed"} 0x18 1 1`}, nil},
+		{"statuses are not written", "PorchlightStatusWritesFail", []string{
+			`porchlight_gateway_status_writes_total{namespace="p", instance="g1", result="Failed"} 0+2x20`}, []string{`{namespace="p"}`}},
 		{"a session is down", "PorchlightBGPSessionDown", []string{
 			`porchlight_bgp_session_up{instance="n1", peer="tor1"} 1x20`, `porchlight_bgp_session_up{instance="n2", peer="tor1"} 0x20`},
 			[]string{`{__name__="porchlight_bgp_session_up", instance="n2", peer="tor1"}`}},
@@ -78,6 +103,18 @@ func TestAlerts(t *testing.T) {
 				t.Errorf("it fires for %v; want %v", got, tt.want)
 			}
 		})
+		if tt.want == nil {
+			quiet[tt.alert] = true
+		} else {
+			fired[tt.alert] = true
+		}
+	}
+	for _, g := range rules(t).Groups {
+		for _, r := range g.Rules {
+			if !fired[r.Alert] || !quiet[r.Alert] {
+				t.Errorf("%s has no example that fires it, or none that does not", r.Alert)
+			}
+		}
 	}
 }
 
