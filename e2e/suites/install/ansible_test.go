@@ -226,8 +226,8 @@ func TestRefusals(t *testing.T) {
 func TestMetalLBVariables(t *testing.T) {
 	b := clean(t)
 	v := variables{
-		"porchlight_enabled": true, "porchlight_from_metallb": true, "porchlight_gateway_enabled": false, "porchlight_speaker_enabled": false,
-		"metallb_speaker_enabled": false,
+		"porchlight_enabled": true, "porchlight_from_metallb": true, "porchlight_gateway_enabled": false,
+		"metallb_enabled": false, "metallb_speaker_enabled": "{{ metallb_enabled }}", // as kubespray's inventory has it
 		"metallb_config": variables{
 			"address_pools": variables{
 				"primary": variables{"ip_range": []string{"10.77.0.0/28"}, "auto_assign": true},
@@ -249,6 +249,9 @@ func TestMetalLBVariables(t *testing.T) {
 		"ipaddresspool.porchlight.dev/pool1", "ipaddresspool.porchlight.dev/primary", "l2advertisement.porchlight.dev/layer2",
 		"bgpadvertisement.porchlight.dev/peer1-external", "bgpadvertisement.porchlight.dev/peer1-local", "bgppeer.porchlight.dev/peer1",
 	})
+	if out, err := b.Kubectl("get", "-n", cluster.System, "daemonset/porchlight-speaker", "-o", "name"); err != nil {
+		t.Errorf("the speakers, as MetalLB's are off: %v, %s", err, out)
+	}
 	adv := &v1beta1.BGPAdvertisement{}
 	if err := b.Get(t.Context(), client.ObjectKey{Namespace: cluster.System, Name: "peer1-external"}, adv); err != nil {
 		t.Fatal(err)
@@ -259,7 +262,7 @@ func TestMetalLBVariables(t *testing.T) {
 
 	b.must(t, variables{
 		"porchlight_enabled": true, "porchlight_from_metallb": true, "porchlight_gateway_enabled": false,
-		"metallb_speaker_enabled": false, "metallb_protocol": "layer2", "metallb_pool_name": "loadbalanced",
+		"metallb_protocol": "layer2", "metallb_pool_name": "loadbalanced",
 		"metallb_ip_range": []string{"10.77.0.0/28"}, "metallb_avoid_buggy_ips": true,
 	})
 	b.settings(t, []string{"ipaddresspool.porchlight.dev/loadbalanced", "l2advertisement.porchlight.dev/layer2"})
