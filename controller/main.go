@@ -18,8 +18,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
-	"sigs.k8s.io/controller-runtime/pkg/manager"
 )
 
 func main() {
@@ -43,21 +41,19 @@ func main() {
 }
 
 func run(ctx context.Context, options program.Options, class names.Class, log *slog.Logger) error {
-	scheme := program.Scheme()
-	mgr, err := options.Manager(manager.Options{Scheme: scheme})
+	config, err := program.Cluster()
 	if err != nil {
 		return err
 	}
-	config := rest.CopyConfig(mgr.GetConfig())
+	pools, err := poolClient(config)
+	if err != nil {
+		return err
+	}
+	lease := rest.CopyConfig(config)
 	config.ContentType = runtime.ContentTypeProtobuf
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return fmt.Errorf("client for Services: %w", err)
-	}
-	pools, err := apiutil.RESTClientForGVK(v1beta1.GroupVersion.WithKind("IPAddressPool"), false, false,
-		mgr.GetConfig(), serializer.NewCodecFactory(scheme), mgr.GetHTTPClient())
-	if err != nil {
-		return fmt.Errorf("client for pools: %w", err)
 	}
 	host, err := os.Hostname()
 	if err != nil {
@@ -71,9 +67,21 @@ func run(ctx context.Context, options program.Options, class names.Class, log *s
 		Class:      class,
 		Log:        log,
 	}
-	election := leader.New(mgr.GetConfig(), options.Namespace, term.Run, log)
-	if err := program.Add(mgr, election, false); err != nil {
-		return err
+	return options.Run(ctx, leader.New(lease, options.Namespace, term.Run, log))
+}
+
+// poolClient is a client of our own kinds.
+func poolClient(config *rest.Config) (*rest.RESTClient, error) {
+	scheme := runtime.NewScheme()
+	if err := v1beta1.AddToScheme(scheme); err != nil {
+		return nil, fmt.Errorf("kinds of pools: %w", err)
 	}
-	return mgr.Start(ctx)
+	config = rest.CopyConfig(config)
+	config.APIPath, config.GroupVersion = "/apis", &v1beta1.GroupVersion
+	config.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
+	client, err := rest.RESTClientFor(config)
+	if err != nil {
+		return nil, fmt.Errorf("client for pools: %w", err)
+	}
+	return client, nil
 }

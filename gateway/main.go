@@ -18,8 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/selection"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/manager"
-	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
+	ctrlmanager "sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/porchlight-lb/porchlight/api/v1beta1"
 	"github.com/porchlight-lb/porchlight/gateway/ingest"
@@ -28,6 +27,7 @@ import (
 	"github.com/porchlight-lb/porchlight/gateway/internal/fleet"
 	"github.com/porchlight-lb/porchlight/gateway/internal/infra"
 	"github.com/porchlight-lb/porchlight/gateway/internal/mailbox"
+	"github.com/porchlight-lb/porchlight/gateway/internal/manager"
 	"github.com/porchlight-lb/porchlight/gateway/internal/server"
 	"github.com/porchlight-lb/porchlight/gateway/internal/status"
 	"github.com/porchlight-lb/porchlight/gateway/internal/watch"
@@ -74,8 +74,7 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	mgr, err := opts.Manager(manager.Options{
-		Scheme:                        program.Scheme(gwv1.Install),
+	mgr, err := manager.New(&opts, log, ctrlmanager.Options{
 		Cache:                         cacheOptions(opts.Namespace),
 		LeaderElection:                true,
 		LeaderElectionID:              "porchlight-gateway",
@@ -106,7 +105,7 @@ func run() error {
 		{infra.New(mgr.GetClient(), mgr.GetAPIReader(), loop.Plans, ports, log), true},
 		{status.New(mgr.GetClient(), loop.Statuses, log), true},
 	} {
-		if err := program.Add(mgr, t.task, t.leader); err != nil {
+		if err := manager.Add(mgr, t.task, t.leader); err != nil {
 			return err
 		}
 	}

@@ -69,6 +69,11 @@ var rules = []rule{
 		direct: true,
 	},
 	{
+		why:  "the speaker is on every node, and a program of these holds ten megabytes of memory for kinds that it never sees",
+		from: []string{module + "speaker", module + "internal/program"},
+		ban:  []string{"sigs.k8s.io/controller-runtime", "k8s.io/client-go/kubernetes"},
+	},
+	{
 		why:    "a core has one goroutine around it, which owns it: a lock in it would hide a second owner",
 		from:   cores,
 		ban:    []string{"sync"},

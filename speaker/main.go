@@ -8,7 +8,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -17,7 +16,8 @@ import (
 	"runtime/debug"
 	"time"
 
-	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/client-go/rest"
 
 	"github.com/porchlight-lb/porchlight/internal/names"
 	"github.com/porchlight-lb/porchlight/internal/program"
@@ -86,15 +86,19 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 	if err != nil || o.node == "" {
 		return fmt.Errorf("--node-name %q and --node-ip %q: want the node's name and address", o.node, o.ip)
 	}
-	scheme := kube.Scheme()
-	mgr, err := o.Manager(manager.Options{Scheme: scheme})
+	config, err := program.Cluster()
 	if err != nil {
 		return err
 	}
-	api, err := kube.New(mgr.GetConfig(), mgr.GetHTTPClient(), scheme)
+	transport, err := rest.HTTPClientFor(config)
+	if err != nil {
+		return fmt.Errorf("connecting to the API server: %w", err)
+	}
+	api, err := kube.New(config, transport, kube.Scheme())
 	if err != nil {
 		return err
 	}
+	events := kube.NewEvents(log, api.Events)
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
@@ -107,7 +111,7 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 
 	writer := &status.Writer{
 		Log: log, Node: o.node, Namespace: o.Namespace, API: api, Ask: speaker.Do,
-		Recorder: mgr.GetEventRecorder("porchlight-speaker"),
+		Recorder: events,
 	}
 	writer.Init()
 
@@ -118,13 +122,14 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	prometheus.MustRegister(paths)
 	paths.Changed = routes.BFDChanged
 	paths.Until = routes.Done() // a router may take the end of BFD for that of the path
 	routes.BFD = paths
 	writer.Plan = routes.Do
 	sessions := &status.Sessions{
 		Log: log, Node: o.node, Namespace: o.Namespace, API: api, Plan: routes.Do,
-		Recorder: mgr.GetEventRecorder("porchlight-speaker"),
+		Recorder: events,
 		Writer: func() (node string) {
 			speaker.Do(func(e *election.Election) { node = e.Writer() })
 			return node
@@ -179,6 +184,7 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 		others := members.Join(ctx, o.join)
 		serve(func(ctx context.Context) error { members.Run(ctx); return nil })
 		serve(func(ctx context.Context) error { writer.Run(ctx); return nil })
+		serve(func(ctx context.Context) error { events.Run(ctx); return nil })
 		if o.proxyHealth != "" {
 			serve(func(ctx context.Context) error {
 				proxy.Watch(ctx, o.proxyHealth, func(down bool) {
@@ -190,15 +196,7 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 		}
 		return others, nil
 	}
-	for _, task := range []program.Task{paths, speaker, routes} {
-		if err := program.Add(mgr, task, false); err != nil {
-			return err
-		}
-	}
-	if err := mgr.Start(ctx); err != nil && !errors.Is(err, context.Canceled) {
-		return err
-	}
-	return nil
+	return o.Run(ctx, paths, speaker, routes)
 }
 
 // peers are the speakers that the API knows.

@@ -5,7 +5,6 @@ import (
 
 	"github.com/porchlight-lb/porchlight/controller/allocator"
 	"github.com/prometheus/client_golang/prometheus"
-	"sigs.k8s.io/controller-runtime/pkg/metrics"
 )
 
 var (
@@ -45,7 +44,7 @@ var (
 )
 
 func init() {
-	metrics.Registry.MustRegister(poolAssigned, poolTotal, poolReady, pending, latency, queueDepth, writes, leading)
+	prometheus.MustRegister(poolAssigned, poolTotal, poolReady, pending, latency, queueDepth, writes, leading)
 }
 
 // resetMetrics drops what was true in a term.

@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"github.com/porchlight-lb/porchlight/api/v1beta1"
+	"github.com/prometheus/client_golang/prometheus"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/metrics"
 )
 
 func (a *apiServer) create(from, to int) {
@@ -197,7 +197,7 @@ func TestPoolStatusAtOnce(t *testing.T) {
 // check compares a gauge's series, as "LABELS VALUE".
 func check(t *testing.T, name string, want []string) {
 	t.Helper()
-	families, err := metrics.Registry.Gather()
+	families, err := prometheus.DefaultGatherer.Gather()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,7 +19,7 @@ import (
 	"github.com/porchlight-lb/porchlight/api/v1beta1"
 	"github.com/porchlight-lb/porchlight/gateway/internal/certs"
 	"github.com/porchlight-lb/porchlight/gateway/internal/mailbox"
-	"github.com/porchlight-lb/porchlight/internal/program"
+	"github.com/porchlight-lb/porchlight/gateway/internal/manager"
 	"github.com/porchlight-lb/porchlight/internal/reason"
 )
 
@@ -31,7 +31,7 @@ type world struct {
 }
 
 func newWorld(t *testing.T, objects ...client.Object) world {
-	c := fake.NewClientBuilder().WithScheme(program.Scheme()).WithObjects(objects...).WithStatusSubresource(&v1beta1.EnvoyFleet{}).Build()
+	c := fake.NewClientBuilder().WithScheme(manager.Scheme()).WithObjects(objects...).WithStatusSubresource(&v1beta1.EnvoyFleet{}).Build()
 	log := slog.New(slog.DiscardHandler)
 	keeper := &certs.Keeper{Client: c, Namespace: ns, Overlap: certs.DefaultOverlap, Now: time.Now, Log: log}
 	return world{New(c, keeper, Settings{Image: "envoy:1", DrainImage: "porchlight:1", XDSPort: 18000}, mailbox.New[[]Wanted](), log), t}

@@ -17,8 +17,8 @@ import (
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/porchlight-lb/porchlight/gateway/ingest"
+	"github.com/porchlight-lb/porchlight/gateway/internal/manager"
 	"github.com/porchlight-lb/porchlight/internal/names"
-	"github.com/porchlight-lb/porchlight/internal/program"
 )
 
 var name = types.NamespacedName{Namespace: "ns", Name: "x"}
@@ -33,7 +33,7 @@ type world struct {
 
 func newWorld(t *testing.T, objects ...client.Object) *world {
 	w := &world{t: t, now: time.Unix(1000, 0)}
-	c := fake.NewClientBuilder().WithScheme(program.Scheme(gwv1.Install)).WithObjects(objects...).WithStatusSubresource(objects...).
+	c := fake.NewClientBuilder().WithScheme(manager.Scheme()).WithObjects(objects...).WithStatusSubresource(objects...).
 		WithInterceptorFuncs(interceptor.Funcs{SubResourceUpdate: func(ctx context.Context, c client.Client, sub string, o client.Object, opts ...client.SubResourceUpdateOption) error {
 			w.writes++
 			if w.fail != nil {

@@ -2,7 +2,6 @@ package peering
 
 import (
 	"github.com/prometheus/client_golang/prometheus"
-	"sigs.k8s.io/controller-runtime/pkg/metrics"
 )
 
 var (
@@ -24,7 +23,7 @@ var (
 )
 
 func init() {
-	metrics.Registry.MustRegister(sessionUp, sessionFlaps, prefixesAnnounced, updatesSent, updatesDropped)
+	prometheus.MustRegister(sessionUp, sessionFlaps, prefixesAnnounced, updatesSent, updatesDropped)
 }
 
 // measure brings the metrics of a session up to date.

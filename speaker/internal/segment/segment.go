@@ -22,7 +22,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
-	"sigs.k8s.io/controller-runtime/pkg/metrics"
 )
 
 const (
@@ -48,7 +47,7 @@ var (
 )
 
 func init() {
-	metrics.Registry.MustRegister(answered, dropped, announced)
+	prometheus.MustRegister(answered, dropped, announced)
 	for _, p := range []string{"arp", "ndp"} {
 		answered.WithLabelValues(p)
 		announced.WithLabelValues(p)

@@ -2,7 +2,6 @@ package status
 
 import (
 	"github.com/prometheus/client_golang/prometheus"
-	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/porchlight-lb/porchlight/speaker/election"
 )
@@ -29,7 +28,7 @@ var (
 )
 
 func init() {
-	metrics.Registry.MustRegister(ownedAddresses, liveMembers, takeovers, lastChange, disputed, unannounced)
+	prometheus.MustRegister(ownedAddresses, liveMembers, takeovers, lastChange, disputed, unannounced)
 	for _, c := range election.Causes {
 		takeovers.WithLabelValues(string(c))
 	}

@@ -16,7 +16,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/tools/events"
 
 	"github.com/porchlight-lb/porchlight/api/v1beta1"
 	"github.com/porchlight-lb/porchlight/internal/names"
@@ -47,7 +46,7 @@ type Sessions struct {
 	Node      string
 	Namespace string
 	API       *kube.Clients
-	Recorder  events.EventRecorder
+	Recorder  Recorder
 	// Plan runs f with the BGP plan.
 	Plan func(f func(*bgp.Planner)) bool
 	// Writer names the node that writes what all nodes know.
@@ -97,7 +96,7 @@ func (s *Sessions) Changed(state peering.State, removed bool) {
 
 func (s *Sessions) event(peer, kind string, why reason.Reason, note string) {
 	about := &corev1.ObjectReference{APIVersion: v1beta1.GroupVersion.String(), Kind: "BGPPeer", Namespace: s.Namespace, Name: peer}
-	s.Recorder.Eventf(about, nil, kind, string(why), "Peer", "%s", note)
+	s.Recorder.Event(about, kind, string(why), "Peer", note)
 }
 
 // Touch has the ConfigurationState looked at, and the conditions of BGPPeers and

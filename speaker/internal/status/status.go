@@ -18,7 +18,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/util/workqueue"
 
 	"github.com/porchlight-lb/porchlight/internal/names"
@@ -48,6 +47,12 @@ const (
 	refreshPause = 50 * time.Millisecond
 )
 
+// Recorder tells people of what happened to an object. It does not block.
+type Recorder interface {
+	// Event is of kind Normal or Warning; why is a reason, action what was done.
+	Event(about *corev1.ObjectReference, kind, why, action, note string)
+}
+
 // Writer implements agent.Reporter and watch.Listener. All fields are set
 // before Run.
 type Writer struct {
@@ -55,7 +60,7 @@ type Writer struct {
 	Node      string
 	Namespace string
 	API       *kube.Clients
-	Recorder  events.EventRecorder
+	Recorder  Recorder
 	// View runs f with what the API says.
 	View func(f func(*watch.State))
 	// Ask runs f with the election.
@@ -437,5 +442,5 @@ func (w *Writer) event(key types.NamespacedName, s *watch.Service, kind, why, no
 		return
 	}
 	about := &corev1.ObjectReference{APIVersion: "v1", Kind: "Service", Namespace: key.Namespace, Name: key.Name, UID: s.UID}
-	w.Recorder.Eventf(about, nil, kind, why, "Announce", "%s", note)
+	w.Recorder.Event(about, kind, why, "Announce", note)
 }

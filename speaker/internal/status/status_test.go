@@ -12,12 +12,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/events"
-	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/porchlight-lb/porchlight/internal/names"
 	"github.com/porchlight-lb/porchlight/internal/reason"
@@ -134,6 +133,13 @@ func (s *server) take() []string {
 	return out
 }
 
+// recorder takes what was told.
+type recorder chan string
+
+func (r recorder) Event(_ *corev1.ObjectReference, kind, why, _, note string) {
+	r <- kind + " " + why + " " + note
+}
+
 // fixture is a Writer on node n1 of an election that nobody else takes part in,
 // with a Service that has an address.
 type fixture struct {
@@ -141,12 +147,12 @@ type fixture struct {
 	server   *server
 	objects  *watch.Watch
 	election *election.Election
-	recorder *events.FakeRecorder
+	recorder recorder
 }
 
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	f := &fixture{server: &server{}, recorder: events.NewFakeRecorder(10)}
+	f := &fixture{server: &server{}, recorder: make(recorder, 10)}
 	at := httptest.NewServer(f.server)
 	t.Cleanup(at.Close)
 	api, err := kube.New(&rest.Config{Host: at.URL}, at.Client(), kube.Scheme())
@@ -228,7 +234,7 @@ func TestRefusalIsWrittenOnceAndLate(t *testing.T) {
 		t.Errorf("wrote %+v", c)
 	}
 	f.mustWrite(t, "after it is seen")
-	if got := <-f.recorder.Events; got != "Warning NoAdvertisement no node answers for 192.0.2.10; not chosen: n1 SelectorMismatch" {
+	if got := <-f.recorder; got != "Warning NoAdvertisement no node answers for 192.0.2.10; not chosen: n1 SelectorMismatch" {
 		t.Errorf("event %q", got)
 	}
 }
@@ -269,7 +275,7 @@ func TestUnannouncedAreCounted(t *testing.T) {
 // gauge reads a gauge with one label.
 func gauge(t *testing.T, name, label string) float64 {
 	t.Helper()
-	families, err := metrics.Registry.Gather()
+	families, err := prometheus.DefaultGatherer.Gather()
 	if err != nil {
 		t.Fatal(err)
 	}
