@@ -92,7 +92,7 @@ type Election struct {
 	others int           // speakers that there should be besides
 
 	members map[string]time.Duration // live, since when
-	left    map[string]time.Duration // dead, since when
+	left    map[string]time.Duration // when it was missed last
 	weights []count                  // recent numbers of members, oldest first
 	nodes   map[string]reason.Reason // what the API says of nodes
 	states  map[string]NodeState     // what nodes say of themselves, the dead too
@@ -342,7 +342,6 @@ func (e *Election) setMember(node string, live bool) {
 		if since, was := e.left[node]; was {
 			// It was away before it was missed.
 			e.missed = min(e.missed, since-e.cfg.Merge)
-			delete(e.left, node)
 		}
 	} else {
 		delete(e.members, node)

@@ -34,3 +34,70 @@ func TestLateClaim(t *testing.T) {
 		t.Errorf("%s told of a claim that stands", r.Resync)
 	}
 }
+
+// A node meets one that took its address while they missed each other: who was
+// cut off yields.
+func TestWhoWasCutOffYields(t *testing.T) {
+	mac := MAC{2, 0, 0, 0, 0, 1}
+	for name, tt := range map[string]struct {
+		others []string // beside this node
+		missed []string // by this node
+		weight int      // of the other's part
+		gone   bool     // this node had no interface meanwhile
+		keeps  bool
+	}{
+		"the other, of two":                              {[]string{"b"}, []string{"b"}, 1, false, true},
+		"this node, of two, by its own interface":        {[]string{"b"}, []string{"b"}, 1, true, false},
+		"the other, of three":                            {[]string{"b", "c"}, []string{"b"}, 1, false, true},
+		"this node, of three":                            {[]string{"b", "c"}, []string{"b", "c"}, 2, false, false},
+		"this node, back before it missed both of three": {[]string{"b", "c"}, []string{"b"}, 2, false, false},
+		"this node, of four, by its own interface":       {[]string{"b", "c", "d"}, []string{"b", "c"}, 2, true, false},
+		"both, of four":                                  {[]string{"b", "c", "d"}, []string{"b", "c"}, 2, false, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			now := 10 * time.Second
+			e := New(Config{Node: "a", Run: 1}, now)
+			e.Step(now, SetNode{Name: "a"})
+			v := &Advertisement{Nodes: map[string]int{"a": 0}}
+			e.Step(now, SetAddress{Address{IP: nth(0), Advertisements: []*Advertisement{v}}})
+			up := SetInterfaces{[]Interface{{Name: "eth0", MAC: mac, Prefixes: everyPrefix}}}
+			e.Step(now, up)
+			var states []NodeState
+			for _, o := range tt.others {
+				v.Nodes[o] = 0
+				e.Step(now, SetNode{Name: o})
+				e.Step(now, MemberUp{o})
+				states = append(states, NodeState{Node: o, Run: 1, Interfaces: []Interface{{Name: "eth0", Prefixes: everyPrefix}}})
+			}
+			e.Step(now, Receive{Message{States: states}})
+			e.Step(now, Join{len(tt.others)})
+			e.Step(now, Receive{Message{Claims: []Claim{{
+				Address: nth(0), Term: 8, Node: "a", Run: 1, Phase: Held, Weight: 1 + len(tt.others), Cause: CauseNew,
+			}}}})
+			until(e, &now, 20*time.Second)
+			if e.Owned() != 1 {
+				t.Fatal("it does not answer before the cut")
+			}
+			if tt.gone {
+				e.Step(now, SetInterfaces{})
+			}
+			until(e, &now, 21*time.Second)
+			for _, o := range tt.missed {
+				e.Step(now, MemberDown{o})
+			}
+			until(e, &now, 22*time.Second)
+			e.Step(now, up)
+			until(e, &now, 22*time.Second+100*time.Millisecond)
+			for _, o := range tt.missed {
+				e.Step(now, MemberUp{o})
+			}
+			e.Step(now, Receive{Message{Claims: []Claim{{
+				Address: nth(0), Term: 9, Node: "b", Run: 1, Phase: Held, Weight: tt.weight, Cause: CauseDied,
+			}}}})
+			until(e, &now, 23*time.Second)
+			if keeps := e.Owned() == 1; keeps != tt.keeps {
+				t.Errorf("it keeps the address: %v, want %v", keeps, tt.keeps)
+			}
+		})
+	}
+}
