@@ -62,7 +62,7 @@ func (e *Events) Event(about *corev1.ObjectReference, kind, why, action, note st
 		namespace = metav1.NamespaceDefault
 	}
 	event := &eventsv1.Event{
-		ObjectMeta:          metav1.ObjectMeta{Namespace: namespace, GenerateName: about.Name + "."},
+		ObjectMeta:          metav1.ObjectMeta{Namespace: namespace, GenerateName: about.Name + "-"},
 		EventTime:           metav1.NowMicro(),
 		ReportingController: reporter, ReportingInstance: e.instance,
 		Action: action, Reason: why, Type: kind, Note: note, Regarding: *about,
@@ -83,7 +83,7 @@ func (e *Events) Run(ctx context.Context) {
 		case event := <-e.queue:
 			if err := e.write(ctx, event); err != nil {
 				droppedEvents.Inc()
-				e.log.Debug("writing an event", "reason", event.Reason, "error", err)
+				e.log.Warn("writing an event", "about", event.Regarding.Name, "reason", event.Reason, "error", err)
 			}
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
+	"k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
 	"k8s.io/client-go/rest"
 )
@@ -66,6 +67,9 @@ func TestEvents(t *testing.T) {
 	go func() { e.Run(ctx); close(ended) }()
 	for _, want := range []string{"refused", "later", "later", strings.Repeat("é", mostNote/2), "last"} {
 		got := <-requests
+		if wrong := validation.NameIsDNSSubdomain(got.event.GenerateName, true); len(wrong) > 0 {
+			t.Errorf("name %q: %s", got.event.GenerateName, wrong)
+		}
 		if got.path != "/apis/events.k8s.io/v1/namespaces/shop/events" || got.event.Note != want ||
 			got.event.Regarding != *about || got.event.Reason != "Announced" || got.event.Action != "Announce" {
 			t.Errorf("%s: wrote %+v, want note %q", got.path, got.event, want)
