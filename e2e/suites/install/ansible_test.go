@@ -288,8 +288,8 @@ spec: {gatewayClassName: porchlight, listeners: [{name: http, port: 80, protocol
 	if !ok || !strings.Contains(out, "gateway.gateway.networking.k8s.io/web") {
 		t.Errorf("the playbook's success is %v; want it to name the Gateway", ok)
 	}
-	if _, err := b.Kubectl("get", "-n", ns, "gateway/web"); err != nil {
-		t.Error(err)
+	if out, err := b.Kubectl("get", "-n", ns, "gateway/web", "-o", `jsonpath={.status.conditions[?(@.type=="Programmed")].status} {.status.addresses}`); err != nil || out != "Unknown " {
+		t.Errorf("the Gateway's status is %q, as if somebody served it: %v", out, err)
 	}
 	if out, err := b.Kubectl("get", "svc", "-n", ns, "-o", "name"); err != nil || out != "" {
 		t.Errorf("Services in the Gateway's namespace: %q, %v", out, err)
