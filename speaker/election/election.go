@@ -156,7 +156,7 @@ func New(cfg Config, now time.Duration) *Election {
 	}
 	e := &Election{
 		cfg: cfg, self: cfg.Node, clock: now, now: now, changed: now, rebalanced: now, swept: now,
-		failedBack: never, retry: never, missed: never, sent: now - batch,
+		fencing: fencing{blind: never}, failedBack: never, retry: never, missed: never, sent: now - batch,
 		members: map[string]time.Duration{}, left: map[string]time.Duration{}, nodes: map[string]reason.Reason{}, states: map[string]NodeState{}, stood: map[string]int{},
 		addresses: map[netip.Addr]*address{}, strangers: map[netip.Addr]stranger{}, answering: map[*address]struct{}{},
 		resync: map[string]time.Duration{}, loads: map[string]*load{}, macs: map[MAC]string{},
@@ -212,6 +212,12 @@ func (e *Election) Step(now time.Duration, event Event) {
 		e.deleteAddress(ev.IP)
 	case SetInterfaces:
 		s := e.states[e.self]
+		if lacks(ev.Interfaces, s.Interfaces) {
+			e.blind = e.now
+		}
+		if lacks(s.Interfaces, ev.Interfaces) {
+			e.sighted = e.now
+		}
 		s.Interfaces = ev.Interfaces
 		e.setSelf(s)
 	case SetProxy:

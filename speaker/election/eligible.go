@@ -184,3 +184,10 @@ func (e *Election) mayStay(a *address, node string) bool {
 	r := e.reason(&a.Address, node)
 	return r == "" || soft(r) && a.placeReason(node, e.states[node].Interfaces) == ""
 }
+
+// lacks says whether some interface is not among those.
+func lacks(those, some []Interface) bool {
+	return slices.ContainsFunc(some, func(i Interface) bool {
+		return !slices.ContainsFunc(those, func(j Interface) bool { return i.Name == j.Name })
+	})
+}

@@ -46,9 +46,12 @@ const (
 type fencing struct {
 	absent      int
 	absentSince time.Duration // what was taken before, nobody else has taken
-	called      time.Duration
-	last        netip.Addr // called for
-	calledAll   time.Duration
+	// blind is when this node lost an interface last, and sighted when it had one
+	// more last; never: it lost none.
+	blind, sighted time.Duration
+	called         time.Duration
+	last           netip.Addr // called for
+	calledAll      time.Duration
 }
 
 // call announces some of the addresses that a missing speaker may answer for,
@@ -219,12 +222,15 @@ func (e *Election) nodeOf(mac MAC) (string, bool) {
 }
 
 // unheard says whether nobody was heard to answer for an orphan. A node that
-// is alone though there should be others asks the segment first: it may be
-// that it was cut off from them, not they from it.
+// is alone though there should be others asks the segment first, and so does one
+// of whose own interfaces was away when it missed the holder: it may be that it was
+// cut off from them, not they from it.
 func (e *Election) unheard(a *address) bool {
 	alone := len(e.members) == 1 && (e.others > 0 || len(e.states) > 1)
+	missed, was := e.left[a.claim.Node]
+	unsure := was && missed >= e.blind && e.now-e.sighted < e.cfg.Merge
 	if !a.watching {
-		if !alone {
+		if !alone && !unsure {
 			return true
 		}
 		a.watch(e.now, e.cfg.Caution, e.cfg.Caution/probesOfCaution)

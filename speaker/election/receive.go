@@ -82,10 +82,8 @@ func (e *Election) live(c Claim) bool {
 // other has just heard on the segment that it is to yield to this node: both
 // would stop. Or it believed this node dead, when it was the other that was cut
 // off: it was away, is only just back, and its part of the cluster was no larger
-// than ours, nor most of the cluster: a node that is cut off misses the others one
-// after the other, and may be back before it missed them all. A node that noticed
-// nobody's absence was itself the one that was away, and so was one that did not
-// answer when it did.
+// than ours. A node that noticed nobody's absence was itself the one that was away,
+// and so was one that did not answer when it did.
 func (e *Election) mayReassert(a *address, c Claim) bool {
 	if e.suspended != 0 || e.reason(&a.Address, e.self) != "" {
 		return false
@@ -96,7 +94,7 @@ func (e *Election) mayReassert(a *address, c Claim) bool {
 	if peer, _ := e.nodeOf(a.other); peer == c.Node && a.defended != 0 && e.now-a.defended < e.cfg.Contest {
 		return true
 	}
-	if c.Cause != CauseDied || c.Weight > e.leastWeight() || 2*c.Weight > max(e.others+1, len(e.states)) {
+	if c.Cause != CauseDied || c.Weight > e.leastWeight() {
 		return false
 	}
 	since, live := e.members[c.Node]

@@ -46,13 +46,13 @@ func TestWhoWasCutOffYields(t *testing.T) {
 		gone   bool     // this node had no interface meanwhile
 		keeps  bool
 	}{
-		"the other, of two":                              {[]string{"b"}, []string{"b"}, 1, false, true},
-		"this node, of two, by its own interface":        {[]string{"b"}, []string{"b"}, 1, true, false},
-		"the other, of three":                            {[]string{"b", "c"}, []string{"b"}, 1, false, true},
-		"this node, of three":                            {[]string{"b", "c"}, []string{"b", "c"}, 2, false, false},
-		"this node, back before it missed both of three": {[]string{"b", "c"}, []string{"b"}, 2, false, false},
-		"this node, of four, by its own interface":       {[]string{"b", "c", "d"}, []string{"b", "c"}, 2, true, false},
-		"both, of four":                                  {[]string{"b", "c", "d"}, []string{"b", "c"}, 2, false, true},
+		"the other, of two":                       {[]string{"b"}, []string{"b"}, 1, false, true},
+		"this node, of two, by its own interface": {[]string{"b"}, []string{"b"}, 1, true, false},
+		"the other, of three":                     {[]string{"b", "c"}, []string{"b"}, 1, false, true},
+		"this node, of three":                     {[]string{"b", "c"}, []string{"b", "c"}, 2, false, false},
+		"this node, by its own interface, back before it missed both of three": {[]string{"b", "c"}, []string{"b"}, 2, true, false},
+		"this node, of four, by its own interface":                             {[]string{"b", "c", "d"}, []string{"b", "c"}, 2, true, false},
+		"both, of four": {[]string{"b", "c", "d"}, []string{"b", "c"}, 2, false, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			now := 10 * time.Second
@@ -99,5 +99,45 @@ func TestWhoWasCutOffYields(t *testing.T) {
 				t.Errorf("it keeps the address: %v, want %v", keeps, tt.keeps)
 			}
 		})
+	}
+}
+
+// A node whose own interfaces were away does not know whether those that it
+// missed since are: it asks the segment before it takes what they held.
+func TestOwnCutIsNoDeathOfOthers(t *testing.T) {
+	for _, there := range []bool{true, false} {
+		now := 10 * time.Second
+		e := New(Config{Node: "a", Run: 1}, now)
+		e.Step(now, SetNode{Name: "a"})
+		e.Step(now, SetAddress{Address{IP: nth(0), Advertisements: []*Advertisement{{Nodes: map[string]int{"a": 0, "b": 0}}}}})
+		mine, theirs := MAC{2, 0, 0, 0, 0, 1}, MAC{2, 0, 0, 0, 0, 2}
+		up := SetInterfaces{[]Interface{{Name: "eth0", MAC: mine, Prefixes: everyPrefix}}}
+		e.Step(now, up)
+		var states []NodeState
+		for i, o := range []string{"b", "c"} {
+			e.Step(now, SetNode{Name: o})
+			e.Step(now, MemberUp{o})
+			states = append(states, NodeState{Node: o, Run: 1, Interfaces: []Interface{{Name: "eth0", MAC: MAC{2, 0, 0, 0, 0, byte(2 + i)}, Prefixes: everyPrefix}}})
+		}
+		e.Step(now, Receive{Message{States: states, Claims: []Claim{{
+			Address: nth(0), Term: 8, Node: "b", Run: 1, Phase: Held, Weight: 3, Cause: CauseNew,
+		}}}})
+		e.Step(now, Join{2})
+		until(e, &now, 20*time.Second)
+		e.Step(now, SetInterfaces{})
+		e.Step(now, MemberDown{"b"})
+		until(e, &now, 21*time.Second)
+		e.Step(now, up)
+		probes := len(e.Ready().Probe)
+		if e.Owned() > 0 || probes == 0 {
+			t.Errorf("back: it answers for %d addresses, and asked for %d", e.Owned(), probes)
+		}
+		if there {
+			e.Step(now, SawAnnouncement{IP: nth(0), Mine: mine, From: theirs})
+		}
+		until(e, &now, 22*time.Second)
+		if takes := e.Owned() == 1; takes == there {
+			t.Errorf("the holder answered: %v, and it took the address: %v", there, takes)
+		}
 	}
 }
