@@ -32,6 +32,12 @@ const (
 	probeInterval = 100 * time.Millisecond
 	probeTimeout  = 50 * time.Millisecond
 	suspicionMult = 5
+	// suspicion is how long memberlist suspects a node before it is dead. One
+	// that answered since is dead by hearsay: a node that was cut off tells, when
+	// it is back, of the deaths of all others. It is believed hearsay later, as
+	// the one that is said to be dead may object until then.
+	suspicion = suspicionMult * probeInterval
+	hearsay   = 500 * time.Millisecond
 	// pushPullInterval bounds how long a lost delta stays lost.
 	pushPullInterval = 10 * time.Second
 	// rejoinInterval is how often absent speakers are called, and
@@ -82,6 +88,7 @@ type Gossip struct {
 	known map[string]netip.Addr // every member that was ever seen
 	// doubted are nodes whose death is not believed yet.
 	doubted  map[string]*time.Timer
+	answered map[string]time.Time // when each answered a probe last
 	patience patience
 
 	absentees int // as Run told the election
@@ -92,7 +99,7 @@ type Gossip struct {
 func Start(cfg Config) (*Gossip, error) {
 	g := &Gossip{
 		cfg: cfg, live: map[string]*memberlist.Node{}, known: map[string]netip.Addr{},
-		doubted: map[string]*time.Timer{},
+		doubted: map[string]*time.Timer{}, answered: map[string]time.Time{},
 	}
 	g.queue = &memberlist.TransmitLimitedQueue{RetransmitMult: 3, NumNodes: g.members}
 	c := memberlist.DefaultLANConfig()
@@ -109,7 +116,7 @@ func Start(cfg Config) (*Gossip, error) {
 	c.RetransmitMult = 3
 	c.EnableCompression = false
 	c.HandoffQueueDepth = 8192
-	c.Delegate, c.Events = (*delegate)(g), (*events)(g)
+	c.Delegate, c.Events, c.Ping = (*delegate)(g), (*events)(g), (*pings)(g)
 	c.Logger = log.New(&lines{cfg.Log}, "", 0)
 	list, err := memberlist.Create(c)
 	if err != nil {
@@ -371,7 +378,15 @@ func (e *events) NotifyLeave(n *memberlist.Node) {
 	if len(n.Meta) > 0 {
 		told = n.Meta[0]
 	}
-	wait := e.patience.wait(told, time.Now())
+	wait, ask := e.patience.wait(told, time.Now()), false
+	switch fresh := time.Since(e.answered[name]) < suspicion; {
+	case fresh:
+		wait = max(wait, hearsay)
+	case wait == 0 && time.Duration(len(e.live))*probeInterval > suspicion:
+		// So many that this node may not have probed it since.
+		wait, ask = 2*probeTimeout, true
+	}
+	delete(e.answered, name)
 	if wait == 0 {
 		e.left(name)
 		return
@@ -386,6 +401,21 @@ func (e *events) NotifyLeave(n *memberlist.Node) {
 		}
 	})
 	e.doubted[name] = timer
+	if ask {
+		go e.ask(name, &net.UDPAddr{IP: n.Addr, Port: int(n.Port)}, timer)
+	}
+}
+
+// ask has the death of a node that answers be doubted for longer.
+func (e *events) ask(name string, at net.Addr, timer *time.Timer) {
+	if _, err := e.list.Ping(name, at); err != nil {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.doubted[name] == timer {
+		timer.Reset(hearsay)
+	}
 }
 
 func (e *events) left(node string) {
@@ -398,6 +428,19 @@ func (e *events) NotifyUpdate(n *memberlist.Node) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.live[node.Name] = &node
+}
+
+// pings is Gossip as memberlist's probes see it.
+type pings Gossip
+
+func (*pings) AckPayload() []byte { return nil }
+
+func (p *pings) NotifyPingComplete(other *memberlist.Node, _ time.Duration, _ []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, live := p.live[other.Name]; live {
+		p.answered[other.Name] = time.Now()
+	}
 }
 
 // lines sends memberlist's log lines to ours. Its levels are about its own
