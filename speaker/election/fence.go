@@ -33,6 +33,9 @@ const (
 	// defendForeign to a foreign host (RFC 5227 DEFEND_INTERVAL).
 	defendEvery   = 200 * time.Millisecond
 	defendForeign = 10 * time.Second
+	// suspicion is how long after an interface is back others are missed because
+	// it was away.
+	suspicion = time.Second
 	// callEvery is the time between announcements of some addresses while
 	// speakers are missing, and callMost how many those are: they are repeated,
 	// and a speaker may be missing for weeks.
@@ -228,7 +231,7 @@ func (e *Election) nodeOf(mac MAC) (string, bool) {
 func (e *Election) unheard(a *address) bool {
 	alone := len(e.members) == 1 && (e.others > 0 || len(e.states) > 1)
 	missed, was := e.left[a.claim.Node]
-	unsure := was && missed >= e.blind && e.now-e.sighted < e.cfg.Merge
+	unsure := was && missed >= e.blind && missed < e.sighted+suspicion && e.now-e.sighted < e.cfg.Merge
 	if !a.watching {
 		if !alone && !unsure {
 			return true

@@ -105,7 +105,16 @@ func TestWhoWasCutOffYields(t *testing.T) {
 // A node whose own interfaces were away does not know whether those that it
 // missed since are: it asks the segment before it takes what they held.
 func TestOwnCutIsNoDeathOfOthers(t *testing.T) {
-	for _, there := range []bool{true, false} {
+	for name, tt := range map[string]struct {
+		missed time.Duration // after this node's interface went, which was back after a second
+		there  bool          // the holder still answers
+		asks   bool
+	}{
+		"missed while this node was cut off, and there":            {500 * time.Millisecond, true, true},
+		"missed while this node was cut off, and gone":             {500 * time.Millisecond, false, true},
+		"missed when it was just back, and there":                  {1500 * time.Millisecond, true, true},
+		"missed when it had long been back: it is the other's end": {2500 * time.Millisecond, false, false},
+	} {
 		now := 10 * time.Second
 		e := New(Config{Node: "a", Run: 1}, now)
 		e.Step(now, SetNode{Name: "a"})
@@ -125,19 +134,28 @@ func TestOwnCutIsNoDeathOfOthers(t *testing.T) {
 		e.Step(now, Join{2})
 		until(e, &now, 20*time.Second)
 		e.Step(now, SetInterfaces{})
-		e.Step(now, MemberDown{"b"})
-		until(e, &now, 21*time.Second)
-		e.Step(now, up)
-		probes := len(e.Ready().Probe)
-		if e.Owned() > 0 || probes == 0 {
-			t.Errorf("back: it answers for %d addresses, and asked for %d", e.Owned(), probes)
+		back := false
+		for end := now + tt.missed; now < end; now += 50 * time.Millisecond {
+			if !back && now >= 21*time.Second {
+				e.Step(now, up)
+				back = true
+			}
+			e.Step(now, Tick{})
 		}
-		if there {
+		e.Ready()
+		e.Step(now, MemberDown{"b"})
+		until(e, &now, max(now, 21*time.Second))
+		e.Step(now, up)
+		until(e, &now, now+100*time.Millisecond)
+		if asks := len(e.Ready().Probe) > 0; asks != tt.asks || asks == (e.Owned() == 1) {
+			t.Errorf("%s: it asks %v, and answers for %d addresses", name, asks, e.Owned())
+		}
+		if tt.there {
 			e.Step(now, SawAnnouncement{IP: nth(0), Mine: mine, From: theirs})
 		}
-		until(e, &now, 22*time.Second)
-		if takes := e.Owned() == 1; takes == there {
-			t.Errorf("the holder answered: %v, and it took the address: %v", there, takes)
+		until(e, &now, now+time.Second)
+		if takes := e.Owned() == 1; takes == tt.there {
+			t.Errorf("%s: it took the address: %v", name, takes)
 		}
 	}
 }
