@@ -57,9 +57,8 @@ spec:
 `, name, class)
 }
 
-// fleet measures how soon an Envoy that was started is used, and how soon a
-// Gateway answers after it was applied.
-func fleet(ctx context.Context, c *cluster.Cluster, set settings) ([]row, error) {
+// timed makes the timed fleets, and a Gateway of the shared one that answers.
+func timed(ctx context.Context, c *cluster.Cluster) (*corev1.Namespace, error) {
 	ns, err := apply(ctx, c, cluster.Echo("Deployment", "echo")+`
 apiVersion: v1
 kind: Service
@@ -72,10 +71,17 @@ spec:
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = c.Delete(context.WithoutCancel(ctx), ns) }() // the lab is thrown away
-	if _, err := answers(ctx, c, ns.Name, "timed"); err != nil {
+	_, err = answers(ctx, c, ns.Name, "timed")
+	return ns, err
+}
+
+// fleet measures how soon an Envoy that was started is used.
+func fleet(ctx context.Context, c *cluster.Cluster, set settings) ([]row, error) {
+	ns, err := timed(ctx, c)
+	if err != nil {
 		return nil, err
 	}
+	defer func() { _ = c.Delete(context.WithoutCancel(ctx), ns) }() // the lab is thrown away
 	var used samples
 	for range set.cuts {
 		took, err := startOne(ctx, c, ns.Name)
@@ -84,7 +90,18 @@ spec:
 		}
 		used = append(used, float64(took.Milliseconds()))
 	}
-	rows := []row{newRow("start of an Envoy → used, worst", "ms", used, used.quantile(1), "Envoy Gateway 1.9: a probe every 10 s", 1000)}
+	return []row{newRow("start of an Envoy → used, worst", "ms", used, used.quantile(1), "Envoy Gateway 1.9: a probe every 10 s", 1000)}, nil
+}
+
+// sites measures how soon a Gateway answers after it and its route were
+// applied.
+func sites(ctx context.Context, c *cluster.Cluster, set settings) ([]row, error) {
+	ns, err := timed(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = c.Delete(context.WithoutCancel(ctx), ns) }() // the lab is thrown away
+	var rows []row
 	for _, mode := range []struct {
 		name, class string
 		target      float64
@@ -113,10 +130,15 @@ spec:
 	return rows, nil
 }
 
-// answers waits until the Gateway has an address and answers 200 there. It asks
-// anew every 25 ms, whatever becomes of the question before: one that reaches a
-// node before that knows the address waits for seconds.
+// answers waits until the Gateway has an address and answers 200 there.
 func answers(ctx context.Context, c *cluster.Cluster, ns, name string) (time.Time, error) {
+	return answersAs(ctx, c, ns, name, "")
+}
+
+// answersAs is answers for a host. It asks anew every 25 ms, whatever becomes
+// of the question before: one that reaches a node before that knows the address
+// waits for seconds.
+func answersAs(ctx context.Context, c *cluster.Cluster, ns, name, host string) (time.Time, error) {
 	g := &gatewayv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}}
 	if err := c.Await(ctx, g, &gatewayv1.GatewayList{}, func() bool { return len(g.Status.Addresses) > 0 }); err != nil {
 		return time.Time{}, fmt.Errorf("gateway %s has no address: %w", name, err)
@@ -128,7 +150,7 @@ func answers(ctx context.Context, c *cluster.Cluster, ns, name string) (time.Tim
 	defer tick.Stop()
 	for {
 		go func() {
-			r, err := c.Send(ctx, cluster.Request{URL: "http://" + g.Status.Addresses[0].Value + "/"})
+			r, err := c.Send(ctx, cluster.Request{URL: "http://" + g.Status.Addresses[0].Value + "/", Host: host})
 			if err == nil && r.Status == 200 {
 				select {
 				case answered <- time.Now():

@@ -10,12 +10,21 @@ import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
-var probed = cluster.Echo("Deployment", "echo") + `
+// base is a Gateway with a route to a backend, which is two Services with two
+// ports each.
+var base = cluster.Echo("Deployment", "echo") + `
 apiVersion: v1
 kind: Service
 metadata: {name: echo}
 spec:
-  ports: [{port: 80, targetPort: 3000}]
+  ports: [{name: a, port: 80, targetPort: 3000}, {name: b, port: 81, targetPort: 3000}]
+  selector: {app: echo}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: other}
+spec:
+  ports: [{name: a, port: 80, targetPort: 3000}, {name: b, port: 81, targetPort: 3000}]
   selector: {app: echo}
 ---
 apiVersion: gateway.networking.k8s.io/v1
@@ -35,11 +44,34 @@ spec:
   rules: [{backendRefs: [{name: echo, port: 80}]}]
 `
 
-// gateway applies routes one by one, and measures from each apply to the first
-// 200 through Envoy. Each route has two rules, one of them to a Service that
-// is not there; on the way, only 404 may be answered.
+// gateway measures what a Gateway with many routes costs: how soon a change is
+// served, what happens to traffic on the way, and the memory of both sides.
 func gateway(ctx context.Context, c *cluster.Cluster, set settings) ([]row, error) {
-	ns, err := apply(ctx, c, probed)
+	rows, err := probes(ctx, c, set)
+	if err != nil {
+		return rows, err
+	}
+	for _, measure := range []func(context.Context, *cluster.Cluster, settings) ([]row, error){crowd, translation, sites, conformance} {
+		more, err := measure(ctx, c, set)
+		rows = append(rows, more...)
+		if err != nil {
+			return rows, err
+		}
+	}
+	return rows, nil
+}
+
+// probed is a Gateway that is measured.
+type probed struct {
+	*cluster.Cluster
+	namespace string
+	url       string
+}
+
+// probes applies routes to a Gateway one by one. Once there are as many as
+// wanted, routes are changed under traffic, and memory is read.
+func probes(ctx context.Context, c *cluster.Cluster, set settings) (rows []row, err error) {
+	ns, err := apply(ctx, c, base)
 	if err != nil {
 		return nil, err
 	}
@@ -50,18 +82,52 @@ func gateway(ctx context.Context, c *cluster.Cluster, set settings) ([]row, erro
 	}); err != nil {
 		return nil, fmt.Errorf("the Gateway is not programmed: %w", err)
 	}
-	base := "http://" + g.Status.Addresses[0].Value + "/"
-	if _, _, err := firstOK(ctx, c, base, "base.example"); err != nil {
+	p := probed{c, ns.Name, "http://" + g.Status.Addresses[0].Value + "/"}
+	if _, _, err := p.firstOK(ctx, "base.example"); err != nil {
 		return nil, err
 	}
-	var rows []row
 	made := 0
-	for _, n := range set.routes {
-		var took samples
-		var failures int
-		for ; made < n; made++ {
-			host := fmt.Sprintf("r%d.example", made)
-			objects, err := cluster.Decode(ns.Name, fmt.Sprintf(`
+	for i, n := range set.routes {
+		more, err := p.routes(ctx, made, n)
+		rows = append(rows, more...)
+		if err != nil {
+			return rows, err
+		}
+		made = n
+		last := i == len(set.routes)-1
+		if n >= 1000 || last {
+			r, err := p.ruleBefore(ctx, n)
+			if err != nil {
+				return rows, err
+			}
+			rows = append(rows, r)
+		}
+		if n == 1000 || last && n < 1000 {
+			r, err := timeSeries(ctx, c, n)
+			if err != nil {
+				return rows, err
+			}
+			rows = append(rows, r)
+		}
+	}
+	more, err := p.changes(ctx, made)
+	rows = append(rows, more...)
+	if err != nil {
+		return rows, err
+	}
+	more, err = p.memory(ctx, made)
+	return append(rows, more...), err
+}
+
+// routes applies routes until there are n, and measures from each apply to the
+// first 200 through Envoy. Each route has two rules, one of them to a Service
+// that is not there; on the way, only 404 may be answered.
+func (p *probed) routes(ctx context.Context, made, n int) ([]row, error) {
+	var took, accepted samples
+	var failures int
+	for ; made < n; made++ {
+		host := fmt.Sprintf("r%d.example", made)
+		objects, err := cluster.Decode(p.namespace, fmt.Sprintf(`
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
 metadata: {name: r%d}
@@ -72,44 +138,49 @@ spec:
   - {matches: [{path: {value: /absent}}], backendRefs: [{name: absent-%d, port: 80}]}
   - {backendRefs: [{name: echo, port: 80}]}
 `, made, host, made))
-			if err != nil {
-				return nil, err
-			}
-			began := time.Now()
-			if err := c.Put(ctx, objects[0]); err != nil {
-				return nil, err
-			}
-			at, wrong, err := firstOK(ctx, c, base, host)
-			if err != nil {
-				return nil, fmt.Errorf("route %d: %w", made, err)
-			}
-			took = append(took, float64(at.Sub(began).Microseconds())/1000)
-			failures += wrong
+		if err != nil {
+			return nil, err
 		}
-		peers := "Envoy Gateway 1.9: p50 26 ms at 100 routes, 218 at 1,000, 794 at 3,000"
-		rows = append(rows,
-			newRow(fmt.Sprintf("route apply → first 200, to %d routes, p50", n), "ms", took, took.quantile(0.5), peers, 15),
-			newRow(fmt.Sprintf("route apply → first 200, to %d routes, p99", n), "ms", took, took.quantile(0.99), peers, 40),
-			newRow(fmt.Sprintf("answers other than 404 and 200 on the way, to %d routes", n), "", samples{float64(failures)}, float64(failures), "Envoy Gateway 1.9: 975 × 503", 0),
-		)
+		began := time.Now()
+		if err := p.Put(ctx, objects[0]); err != nil {
+			return nil, err
+		}
+		accepted = append(accepted, time.Since(began).Seconds())
+		at, wrong, err := p.firstOK(ctx, host)
+		if err != nil {
+			return nil, fmt.Errorf("route %d: %w", made, err)
+		}
+		took = append(took, float64(at.Sub(began).Microseconds())/1000)
+		failures += wrong
 	}
+	peers := fmt.Sprintf("the API server's answer to the apply alone: p50 %.1f ms; Envoy Gateway 1.9: p50 26 ms at 100 routes, 218 at 1,000, 794 at 3,000", accepted.quantile(0.5)*1000)
+	rows := []row{
+		newRow(fmt.Sprintf("route apply → first 200, to %d routes, p50", n), "ms", took, took.quantile(0.5), peers, 15),
+		newRow(fmt.Sprintf("route apply → first 200, to %d routes, p99", n), "ms", took, took.quantile(0.99), peers, 40),
+		newRow(fmt.Sprintf("answers other than 404 and 200 on the way, to %d routes", n), "", samples{float64(failures)}, float64(failures), "Envoy Gateway 1.9: 975 × 503", 0),
+	}
+	rows[0].Floor, rows[1].Floor = accepted, accepted
 	return rows, nil
 }
 
 // firstOK asks until the answer is 200, and returns when it came and how many
-// were neither that nor 404.
-func firstOK(ctx context.Context, c *cluster.Cluster, url, host string) (at time.Time, wrong int, err error) {
+// were neither that nor 404. After another answer it waits a moment: what is
+// measured needs the processor, too.
+func (p *probed) firstOK(ctx context.Context, host string) (at time.Time, wrong int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, cluster.Patience)
 	defer cancel()
 	for {
-		r, err := c.Send(ctx, cluster.Request{URL: url, Host: host})
+		r, err := p.Send(ctx, cluster.Request{URL: p.url, Host: host})
 		switch {
 		case ctx.Err() != nil:
-			return at, wrong, fmt.Errorf("%s (Host %s): no 200 in %v: last: %d, %v", url, host, cluster.Patience, r.Status, err)
+			return at, wrong, fmt.Errorf("%s (Host %s): no 200 in %v: last: %d, %v", p.url, host, cluster.Patience, r.Status, err)
 		case err == nil && r.Status == 200:
 			return time.Now(), wrong, nil
 		case err != nil || r.Status != 404:
 			wrong++
+		}
+		if err := pause(ctx, time.Millisecond); err != nil {
+			return at, wrong, err
 		}
 	}
 }
