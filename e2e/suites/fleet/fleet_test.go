@@ -71,6 +71,11 @@ spec:
 }
 
 // served waits until the Gateway's site answers, and returns its URL.
+//
+// The nodes ask before the client does. A connection that reaches a node whose
+// kube-proxy does not know the address yet is not translated, then or later: the
+// kernel remembers it, by its ports, for two minutes after its last packet. One
+// from the same port of the client within that time fails.
 func served(t *testing.T, c *cluster.Cluster, ns, name string) string {
 	t.Helper()
 	g := &gatewayv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}}
@@ -80,6 +85,13 @@ func served(t *testing.T, c *cluster.Cluster, ns, name string) string {
 		t.Fatalf("gateway %s: want it programmed: %v", name, err)
 	}
 	url := "http://" + g.Status.Addresses[0].Value + "/"
+	var nodes corev1.NodeList
+	if err := c.List(t.Context(), &nodes); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range nodes.Items {
+		c.Want(t, 200, cluster.Request{From: n.Name, URL: url})
+	}
 	c.Want(t, 200, cluster.Request{URL: url})
 	return url
 }
