@@ -1,0 +1,170 @@
+//go:build e2e
+
+package install
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/porchlight-lb/porchlight/e2e/cluster"
+	"github.com/porchlight-lb/porchlight/e2e/probe"
+)
+
+// helm installs or upgrades the release with more values.
+func (b *bare) helm(t *testing.T, more ...string) {
+	t.Helper()
+	if err := b.release(t.Context(), more...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (b *bare) release(ctx context.Context, more ...string) error {
+	tag, err := b.Lab.ImageTag()
+	if err != nil {
+		return err
+	}
+	_, err = b.Lab.Helm(ctx, append([]string{"upgrade", "--install", "porchlight", b.Lab.Chart(), "--namespace", cluster.System, "--create-namespace",
+		"--set-string", "image.tag=" + tag, "--wait", "--timeout", "100s"}, more...)...)
+	return err
+}
+
+const addresses = `
+apiVersion: porchlight.dev/v1beta1
+kind: IPAddressPool
+metadata: {name: default, namespace: porchlight-system}
+spec: {addresses: [172.30.0.230-172.30.0.239]}
+---
+apiVersion: porchlight.dev/v1beta1
+kind: L2Advertisement
+metadata: {name: default, namespace: porchlight-system}
+---
+`
+
+const site = `
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec: {gatewayClassName: porchlight, listeners: [{name: http, port: 80, protocol: HTTP}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: site}
+spec: {parentRefs: [{name: edge}], rules: [{backendRefs: [{name: web, port: 80}]}]}
+`
+
+// An upgrade that replaces every pod of ours changes no address and breaks no
+// new connection, neither to a Service nor to a Gateway.
+func TestHelmUpgrade(t *testing.T) {
+	b := clean(t)
+	b.helm(t)
+	ns := b.Namespace(t)
+	b.Apply(t, ns, addresses+cluster.Echo("DaemonSet", "echo")+balancer+site)
+	var targets []string
+	for _, name := range []string{"web", b.serviceOf(t, ns, "edge")} {
+		ip := cluster.Addresses(b.Service(t, ns, name, "announced", announced))[0]
+		targets = append(targets, net.JoinHostPort(ip, "80"))
+		for _, from := range []string{"client", "node1", "node2", "node3"} { // whoever answers, its proxy knows the address
+			b.Want(t, 200, cluster.Request{From: from, URL: "http://" + ip + "/"})
+		}
+	}
+	pods := b.pods(t)
+	attempts, failed, err := probe.Connections(t.Context(), b.Lab.Dialer("client"), targets, 50, 0, func(ctx context.Context) error {
+		return b.release(ctx, "--set", "logLevel=debug")
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d connections", attempts)
+	if len(failed) > 0 {
+		t.Errorf("%d of %d connections failed, the first: %v", len(failed), attempts, failed[0])
+	}
+	cluster.Eventually(t, "all pods are replaced", func(context.Context) error {
+		for _, p := range b.pods(t) {
+			if slices.Contains(pods, p) {
+				return fmt.Errorf("%s is still there", p)
+			}
+		}
+		return nil
+	})
+	for i, name := range []string{"web", b.serviceOf(t, ns, "edge")} {
+		s := b.Service(t, ns, name, "announced", announced)
+		if a := cluster.Addresses(s); len(a) != 1 || net.JoinHostPort(a[0], "80") != targets[i] {
+			t.Errorf("%s had %s, and has %v", name, targets[i], a)
+		}
+	}
+}
+
+// serviceOf waits for the Service that is made for a Gateway, and names it.
+func (b *bare) serviceOf(t *testing.T, namespace, gateway string) string {
+	t.Helper()
+	if _, err := b.Kubectl("wait", "-n", namespace, "gateway/"+gateway, "--for=condition=Programmed", "--timeout=80s"); err != nil {
+		t.Fatal(err)
+	}
+	out, err := b.Kubectl("get", "service", "-n", namespace, "-l", "gateway.networking.k8s.io/gateway-name="+gateway, "-o", "jsonpath={.items[*].metadata.name}")
+	if err != nil || out == "" {
+		t.Fatalf("the Service of Gateway %s is %q: %v", gateway, out, err)
+	}
+	return out
+}
+
+// pods names those of the three programs.
+func (b *bare) pods(t *testing.T) []string {
+	t.Helper()
+	out, err := b.Kubectl("get", "pods", "-n", cluster.System, "-l", "app.kubernetes.io/name=porchlight", "-o", "name")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Fields(out)
+}
+
+// staying are the kinds of what docs/install.md says an uninstallation keeps,
+// by namespace.
+var staying = map[string][]string{
+	"<none>":       {"CustomResourceDefinition", "APIService", "Namespace"},
+	cluster.System: {"Secret", "ConfigMap", "ServiceAccount", "IPAddressPool", "L2Advertisement", "ServiceL2Status", "ConfigurationState"},
+}
+
+// Uninstalled, nothing of ours runs and nothing that acts is left; installed
+// again, a Service has the address that it had.
+func TestHelmUninstall(t *testing.T) {
+	b := clean(t)
+	ns := b.Namespace(t)
+	b.Apply(t, ns, cluster.Echo("DaemonSet", "echo")+balancer)
+	before := b.everything(t)
+	b.helm(t)
+	b.Apply(t, ns, addresses)
+	had := cluster.Addresses(b.Service(t, ns, "web", "announced", announced))
+
+	if _, err := b.Lab.Helm(t.Context(), "uninstall", "porchlight", "-n", cluster.System, "--wait"); err != nil {
+		t.Fatal(err)
+	}
+	cluster.Eventually(t, "nothing that acts is left", func(context.Context) error {
+		for _, object := range without(b.everything(t), before) {
+			words := strings.Fields(object)
+			if !slices.Contains(staying[words[1]], words[0]) || words[0] == "ServiceAccount" && words[2] != "default" {
+				return fmt.Errorf("there is still %s", object)
+			}
+		}
+		out, err := b.Kubectl("get", "pods", "-n", cluster.System, "-o", "name")
+		if err == nil && out != "" {
+			err = fmt.Errorf("there are still pods: %s", out)
+		}
+		return err
+	})
+
+	b.helm(t)
+	s := b.Service(t, ns, "web", "announced", announced)
+	if again := cluster.Addresses(s); !slices.Equal(had, again) {
+		t.Errorf("it had %v, and has %v", had, again)
+	}
+	// The condition may still be the one from before; a speaker that answers is not.
+	cluster.Eventually(t, "a speaker answers for the address", func(ctx context.Context) error {
+		_, err := b.On(ctx, "client", "arping", "-c", "1", "-w", "1", "-I", "eth0", had[0])
+		return err
+	})
+}
