@@ -60,9 +60,6 @@ func (e *Encoder) Encode(f *ir.Fleet) (changed []resource.Resource, removed []re
 					continue
 				}
 				gone[c.Name] = false
-				if e.tables[c.Name].table == nil {
-					changed = append(changed, scopes(c.Name)...)
-				}
 				if e.tables[c.Name].table != c.Table {
 					changed = append(changed, e.routeConfiguration(c))
 				}
@@ -72,9 +69,7 @@ func (e *Encoder) Encode(f *ir.Fleet) (changed []resource.Resource, removed []re
 			for i := range was.Chains {
 				if name := was.Chains[i].Name; gone[name] {
 					delete(e.tables, name)
-					for _, t := range []resource.Type{resource.Scope, resource.Route} {
-						removed = append(removed, resource.Key{Type: t, Name: name}, resource.Key{Type: t, Name: resource.Changed(name)})
-					}
+					removed = append(removed, resource.Key{Type: resource.Route, Name: name})
 				}
 			}
 		}
@@ -100,7 +95,7 @@ func (e *Encoder) routeConfiguration(c *ir.Chain) resource.Resource {
 				continue
 			}
 		}
-		now.parts[i] = resource.NewPart(h.Domain, virtualHost(h))
+		now.parts[i] = resource.NewPart(virtualHost(h))
 	}
 	e.tables[c.Name] = now
 	return resource.Compose(resource.Route, c.Name, routeHead(c.Name), virtualHosts, now.parts)

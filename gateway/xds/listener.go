@@ -33,7 +33,7 @@ const (
 )
 
 // Listener returns the Envoy listener of a Gateway's port. Its routes come
-// over ADS in the scopes of its chains.
+// over ADS under the names of its chains.
 func Listener(l *ir.Listener) resource.Resource {
 	out := &listenerv3.Listener{
 		Name:                          l.Name(),
@@ -84,10 +84,14 @@ func filterChain(l *ir.Listener, c *ir.Chain) *listenerv3.FilterChain {
 }
 
 func connectionManager(l *ir.Listener, c *ir.Chain) *hcmv3.HttpConnectionManager {
-	out := &hcmv3.HttpConnectionManager{
+	return &hcmv3.HttpConnectionManager{
 		// One name for all, so that the number of statistics does not grow with
 		// the number of Gateways.
 		StatPrefix: "http",
+		RouteSpecifier: &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{
+			RouteConfigName: c.Name,
+			ConfigSource:    ads(),
+		}},
 		HttpFilters: []*hcmv3.HttpFilter{{
 			Name:       corsFilter,
 			ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: pack(&corsv3.Cors{})},
@@ -112,6 +116,4 @@ func connectionManager(l *ir.Listener, c *ir.Chain) *hcmv3.HttpConnectionManager
 			InitialConnectionWindowSize: wrapperspb.UInt32(connectionWindow),
 		},
 	}
-	inScopes(out, c.Name)
-	return out
 }
