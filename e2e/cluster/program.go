@@ -28,7 +28,7 @@ type Program struct {
 }
 
 // Program finds the program of that name in the pod. Pods on the network of
-// their node are not told apart.
+// their node have its host name, and are not told apart.
 func (c *Cluster) Program(pod *corev1.Pod, name string) (Program, error) {
 	hosts, err := host.Find(c.Lab.Dir)
 	if err != nil {
@@ -38,12 +38,16 @@ func (c *Cluster) Program(pod *corev1.Pod, name string) (Program, error) {
 	if err != nil {
 		return Program{}, fmt.Errorf("processes of node %s: %w", pod.Spec.NodeName, err)
 	}
+	hostname := pod.Name
+	if pod.Spec.HostNetwork {
+		hostname = pod.Spec.NodeName
+	}
 	for _, p := range all {
 		if !p.Contained || filepath.Base(p.Args[0]) != name {
 			continue
 		}
 		environ, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(p.PID), "environ"))
-		if err == nil && bytes.Contains(append([]byte{0}, environ...), []byte("\x00HOSTNAME="+pod.Name+"\x00")) {
+		if err == nil && bytes.Contains(append([]byte{0}, environ...), []byte("\x00HOSTNAME="+hostname+"\x00")) {
 			return Program{pod, p.PID}, nil
 		}
 	}
