@@ -166,7 +166,7 @@ totals:
 	  echo "$$(count pass '*.json') passed, $$(count fail '*.json') failed, $$skipped skipped"; test "$$skipped" = 0
 
 .PHONY: bench
-bench: ## the figures, beside what they are measured against: SUITE=allocation|layer2|gateway|fleet, FULL=1
+bench: ## the figures, beside what they are measured against: SUITE=allocation|layer2|bgp|gateway|fleet, FULL=1
 	@$(MAKE) lab-up
 	cd e2e && go build -o ../bin/bench ./cmd/bench
 	bin/bench $(if $(findstring command,$(origin SUITE)),-suite $(SUITE)) $(if $(FULL),-full); e=$$?; bin/lab down --name '$(LAB)'; exit $$e
