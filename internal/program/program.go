@@ -11,8 +11,10 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"os/signal"
+	"strconv"
 	"syscall"
 
 	"github.com/go-logr/logr"
@@ -29,6 +31,8 @@ type Options struct {
 	MetricsAddress string
 	// HealthAddress serves /healthz and /readyz.
 	HealthAddress string
+	// PprofPort serves profiles (net/http/pprof) on 127.0.0.1; 0 serves none.
+	PprofPort uint
 	// LogLevel is debug, info, warn or error.
 	LogLevel string
 }
@@ -38,7 +42,17 @@ func (o *Options) Bind(fs *flag.FlagSet) {
 	fs.StringVar(&o.Namespace, "namespace", envOr("POD_NAMESPACE", "porchlight-system"), "namespace of the installation")
 	fs.StringVar(&o.MetricsAddress, "metrics-address", ":7472", "address of the metrics listener; 0 for none")
 	fs.StringVar(&o.HealthAddress, "health-address", ":7473", "address of the health listener")
+	fs.UintVar(&o.PprofPort, "pprof-port", 0, "port on 127.0.0.1 that serves profiles; 0 for none")
 	fs.StringVar(&o.LogLevel, "log-level", "info", "debug, info, warn or error")
+}
+
+// PprofAddress is where profiles are served; "0" for nowhere. It is never
+// reached from another host: a profile says much of what a program does.
+func (o *Options) PprofAddress() string {
+	if o.PprofPort == 0 {
+		return "0"
+	}
+	return net.JoinHostPort("127.0.0.1", strconv.FormatUint(uint64(o.PprofPort), 10))
 }
 
 func envOr(name, otherwise string) string {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -15,7 +16,7 @@ import (
 
 // Run runs the tasks until ctx ends, or one of them fails, and all have ended.
 // Meanwhile it serves their metrics, and their health: /healthz is that of the
-// process, and /readyz that of the tasks.
+// process, and /readyz that of the tasks; and profiles, if it is told where.
 func (o *Options) Run(ctx context.Context, tasks ...Task) error {
 	countAnswers(prometheus.DefaultRegisterer)
 	return o.run(ctx, tasks...)
@@ -24,12 +25,17 @@ func (o *Options) Run(ctx context.Context, tasks ...Task) error {
 func (o *Options) run(ctx context.Context, tasks ...Task) error {
 	metrics := http.NewServeMux()
 	metrics.Handle("/metrics", promhttp.Handler())
+	profiles := http.NewServeMux()
+	profiles.HandleFunc("/debug/pprof/", pprof.Index)
+	profiles.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	profiles.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	for _, serve := range []struct {
 		what, at string
 		handler  http.Handler
 	}{
 		{"metrics", o.MetricsAddress, metrics},
 		{"health", o.HealthAddress, health(tasks)},
+		{"profiles", o.PprofAddress(), profiles},
 	} {
 		if serve.at == "0" {
 			continue

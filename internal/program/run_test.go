@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -120,4 +121,47 @@ func TestRunSaysWhereItCannotListen(t *testing.T) {
 	if err := o.run(t.Context(), newTask("first")); err == nil || !strings.Contains(err.Error(), l.Addr().String()) {
 		t.Errorf("got %v", err)
 	}
+}
+
+// Profiles are served where a port says so, to this host alone.
+func TestProfiles(t *testing.T) {
+	_, text, err := net.SplitHostPort(free(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	port, err := strconv.ParseUint(text, 10, 16)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	o := Options{MetricsAddress: "0", HealthAddress: "0", PprofPort: uint(port)}
+	a := newTask("first")
+	started := make(chan struct{})
+	ended := make(chan error, 1)
+	go func() { ended <- o.run(ctx, announcing{a, started}) }()
+	<-started // the listeners come first
+	if code, body := get(t, "http://"+o.PprofAddress()+"/debug/pprof/goroutine?debug=1"); code != 200 || !strings.Contains(body, "goroutine profile") {
+		t.Errorf("%d %q", code, body)
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if host := (&Options{PprofPort: 6060}).PprofAddress(); host != "127.0.0.1:6060" {
+		t.Error(host)
+	}
+	if none := new(Options).PprofAddress(); none != "0" {
+		t.Error(none)
+	}
+}
+
+// announcing tells when its task starts.
+type announcing struct {
+	*task
+	started chan struct{}
+}
+
+func (s announcing) Run(ctx context.Context) error {
+	close(s.started)
+	return s.task.Run(ctx)
 }

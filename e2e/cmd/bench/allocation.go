@@ -59,6 +59,9 @@ func present(ctx context.Context, c *cluster.Cluster, set settings) (rows []row,
 	if _, err := serve(ctx, c, ns.Name, "three", 3000, true); err != nil {
 		return nil, err
 	}
+	if err := settled(ctx, c, ns.Name); err != nil {
+		return nil, err
+	}
 	var waits samples
 	for i := range set.kills {
 		wait, err := takeOver(ctx, c, ns.Name, fmt.Sprintf("new-%d", i))
@@ -98,6 +101,40 @@ func present(ctx context.Context, c *cluster.Cluster, set settings) (rows []row,
 	}
 	return append(rows, newRow("memory of the leading controller, 4,000 Services", "MiB RSS, most", memory, memory.quantile(1),
 		"of two leaders, five times each; MetalLB 97 MiB", 60)), nil
+}
+
+// settled waits until the speakers have said of all Services of a namespace what
+// becomes of them.
+func settled(ctx context.Context, c *cluster.Cluster, ns string) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*cluster.Patience)
+	defer cancel()
+	var all corev1.ServiceList
+	changes, err := c.Follow(ctx, &all, client.InNamespace(ns))
+	if err != nil {
+		return err
+	}
+	waiting := map[string]bool{}
+	look := func(s *corev1.Service) {
+		said := slices.ContainsFunc(s.Status.Conditions, func(c metav1.Condition) bool { return c.Type == "porchlight.dev/Announced" })
+		if waiting[s.Name] = true; said {
+			delete(waiting, s.Name)
+		}
+	}
+	for i := range all.Items {
+		look(&all.Items[i])
+	}
+	if len(waiting) == 0 {
+		return nil
+	}
+	for e := range changes {
+		if s, ok := e.Object.(*corev1.Service); ok {
+			look(s)
+		}
+		if len(waiting) == 0 {
+			return nil
+		}
+	}
+	return fmt.Errorf("speakers have said nothing of %d Services: %w", len(waiting), context.Cause(ctx))
 }
 
 // takeOver kills the leading controller, creates a Service, and returns the

@@ -41,6 +41,7 @@ func New(o *program.Options, log *slog.Logger, opts manager.Options) (manager.Ma
 	opts.Scheme = Scheme()
 	opts.Metrics = metricsserver.Options{BindAddress: o.MetricsAddress}
 	opts.HealthProbeBindAddress = o.HealthAddress
+	opts.PprofBindAddress = o.PprofAddress()
 	if opts.LeaderElectionNamespace == "" {
 		opts.LeaderElectionNamespace = o.Namespace
 	}

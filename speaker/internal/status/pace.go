@@ -14,10 +14,11 @@ const (
 	// a second.
 	writesPerSecond, writesAtOnce = 100, 200
 	eventsPerSecond, eventsAtOnce = 10, 50
-	// While Services come or change in numbers, what is said of them must not
-	// take the API server from who gives them addresses.
-	busyWritesPerSecond, busyWritesAtOnce = 10, 30
-	// quiet is how long no Service may have come or changed for a burst to be
+	// In a burst, of many changes of Services in a second, what is said of them
+	// must not take the API server from who gives them addresses.
+	many                                  = 20
+	busyWritesPerSecond, busyWritesAtOnce = 5, 30
+	// quiet is how long there must have been less than that for a burst to be
 	// over.
 	quiet = time.Second
 	// That nobody announces an address is said settle after it is so, because
@@ -31,8 +32,10 @@ const (
 type pace struct {
 	writes, busy, events flowcontrol.RateLimiter
 
-	mu      sync.Mutex
-	changed time.Time // the last change of any Service
+	mu     sync.Mutex
+	recent [many]time.Time // the last changes of any Service, from next on
+	next   int
+	burst  time.Time // the last change of the last burst
 }
 
 func newPace() *pace {
@@ -47,13 +50,17 @@ func newPace() *pace {
 func (p *pace) note(now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.changed = now
+	if now.Sub(p.recent[p.next]) < time.Second {
+		p.burst = now
+	}
+	p.recent[p.next] = now
+	p.next = (p.next + 1) % many
 }
 
 func (p *pace) quietAt() time.Time {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.changed.Add(quiet)
+	return p.burst.Add(quiet)
 }
 
 // wait returns when one more object may be written.

@@ -45,6 +45,7 @@ const (
 	// stale because a node changed in what it may do; refreshPause apart.
 	refreshEvery = 30 * time.Second
 	refreshPause = 50 * time.Millisecond
+	unparkEvery  = 250 * time.Millisecond
 )
 
 // Recorder tells people of what happened to an object. It does not block.
@@ -76,6 +77,7 @@ type Writer struct {
 	wroteAt   map[string]time.Time                     // objects that were written moments ago, by id
 	moved     map[types.NamespacedName][]election.Move // owner changes to tell of
 	refused   map[types.NamespacedName]time.Time       // Services of which to say that nobody announces them, since when
+	parked    map[types.NamespacedName]time.Time       // those of them that it is too soon to say it of
 	conflicts map[types.NamespacedName]struct{}        // Services whose addresses another host has
 	silent    map[types.NamespacedName]string          // Services of which this node has to say that nobody announces them: why
 	said      map[types.NamespacedName]uint64          // digest of the condition that was written and not seen yet
@@ -92,6 +94,7 @@ func (w *Writer) Init() {
 	w.wroteAt = map[string]time.Time{}
 	w.moved = map[types.NamespacedName][]election.Move{}
 	w.refused = map[types.NamespacedName]time.Time{}
+	w.parked = map[types.NamespacedName]time.Time{}
 	w.conflicts = map[types.NamespacedName]struct{}{}
 	w.silent = map[types.NamespacedName]string{}
 	w.said = map[types.NamespacedName]uint64{}
@@ -203,7 +206,35 @@ func (w *Writer) Run(ctx context.Context) {
 	}
 	wg.Go(func() { w.sweep(ctx) })
 	wg.Go(func() { w.refresh(ctx) })
+	wg.Go(func() { w.unpark(ctx) })
 	wg.Wait()
+}
+
+// unpark has Services looked at again of which it is time to say that nobody
+// announces them. In a burst that time moves with every change: nobody looks at
+// each of them each time.
+func (w *Writer) unpark(ctx context.Context) {
+	tick := time.NewTicker(unparkEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			w.release(now)
+		}
+	}
+}
+
+func (w *Writer) release(now time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for key, since := range w.parked {
+		if !now.Before(w.pace.refusalDue(since)) {
+			delete(w.parked, key)
+			w.queue.Add(key)
+		}
+	}
 }
 
 // refresh has conditions looked at that tell of nodes which changed.
@@ -338,8 +369,10 @@ func (w *Writer) writeCondition(ctx context.Context, key types.NamespacedName, s
 	refused := want.Status == metav1.ConditionFalse && !conflict
 	since := w.note(key, refused, conflict)
 	if refused {
-		if wait := time.Until(w.pace.refusalDue(since)); wait > 0 {
-			w.queue.AddAfter(key, wait)
+		if time.Now().Before(w.pace.refusalDue(since)) {
+			w.mu.Lock()
+			w.parked[key] = since
+			w.mu.Unlock()
 			return nil
 		}
 	}

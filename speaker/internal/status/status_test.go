@@ -72,18 +72,21 @@ func TestCondition(t *testing.T) {
 }
 
 func TestRefusalsWait(t *testing.T) {
-	p := newPace()
 	since := time.Unix(1000, 0)
 	for _, tt := range []struct {
-		name    string
-		changed time.Duration // the last change, after since
-		want    time.Duration
+		name        string
+		last, every time.Duration // the last of the changes, after since
+		want        time.Duration
 	}{
-		{"nothing else happens", -time.Hour, settle},
-		{"the burst goes on for a while", 5 * time.Second, 5*time.Second + quiet},
-		{"the burst does not end", time.Hour, patience},
+		{"nothing else happens", -time.Hour, time.Millisecond, settle},
+		{"the burst goes on for a while", 5 * time.Second, 40 * time.Millisecond, 5*time.Second + quiet},
+		{"the burst does not end", time.Hour, 40 * time.Millisecond, patience},
+		{"changes now and then are no burst", time.Hour, 60 * time.Millisecond, settle},
 	} {
-		p.note(since.Add(tt.changed))
+		p := newPace()
+		for i := range 2 * many {
+			p.note(since.Add(tt.last - time.Duration(2*many-1-i)*tt.every))
+		}
 		if got := p.refusalDue(since).Sub(since); got != tt.want {
 			t.Errorf("%s: due after %v, want %v", tt.name, got, tt.want)
 		}
@@ -226,7 +229,16 @@ func l2name(node string) string { return statusName(key, node) }
 // Nobody announces: that is said later, and once.
 func TestRefusalIsWrittenOnceAndLate(t *testing.T) {
 	f := newFixture(t)
+	began := time.Now()
 	f.mustWrite(t, "at once")
+	f.release(began.Add(settle - time.Millisecond))
+	if len(f.parked) != 1 {
+		t.Error("it is looked at again too soon")
+	}
+	f.release(time.Now().Add(settle))
+	if len(f.parked) != 0 || f.queue.Len() != 1 {
+		t.Error("it is not looked at again when it is time")
+	}
 	f.refused[key] = time.Now().Add(-patience)
 	f.mustWrite(t, "later", conditionWrite)
 	f.mustWrite(t, "before the write is seen")
