@@ -49,16 +49,16 @@ func (n *neighbor) bfdChanged(c bfd.Change) {
 
 // watch has BFD watch the path of a session that is up. It goes on when the
 // session ends: that the path is there again is of interest, too.
-func (n *neighbor) watch(local, remote netip.Addr) {
+func (n *neighbor) watch(e ends) {
 	n.mu.Lock()
 	profile := n.profile
 	n.mu.Unlock()
 	if n.p.BFD == nil || profile == nil {
 		return
 	}
-	path := bfd.Path{Remote: remote.WithZone(""), Local: local.WithZone(""), VRF: n.peer.VRF, Multihop: n.peer.MultiHop}
-	if remote.Zone() != "" {
-		path.Interface = remote.Zone()
+	path := bfd.Path{Remote: e.remote.WithZone(""), Local: e.local.WithZone(""), VRF: n.peer.VRF, Multihop: n.peer.MultiHop}
+	if e.remote.Zone() != "" {
+		path.Interface = e.remote.Zone()
 	}
 	n.mu.Lock()
 	before := n.watched
@@ -89,7 +89,9 @@ func (n *neighbor) unwatch() {
 	n.forget(path)
 }
 
-// addresses are the ends of a connection.
-func addresses(conn net.Conn) (local, remote netip.Addr) {
-	return conn.LocalAddr().(*net.TCPAddr).AddrPort().Addr().Unmap(), conn.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
+// ends of a connection.
+type ends struct{ local, remote netip.Addr }
+
+func endsOf(conn net.Conn) ends {
+	return ends{conn.LocalAddr().(*net.TCPAddr).AddrPort().Addr().Unmap(), conn.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()}
 }

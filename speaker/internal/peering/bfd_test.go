@@ -61,6 +61,50 @@ func TestBFD(t *testing.T) {
 	await(t, "the missing profile is named", func() bool { return n.state("frr").Refused.Reason == reason.BFDProfileNotFound })
 }
 
+// A profile that is added to a peer whose session is up disturbs nothing, and
+// BFD watches from then on.
+func TestBFDAdded(t *testing.T) {
+	r := frr(t, accept, "neighbor nodes bfd profile fast")
+	n := newNode(t, watched(t), fast, peer("frr", "10.0.0.1", 64512, nil), advertisement("all", nil), address("192.0.2.1", "all"))
+	await(t, "the route is there", func() bool { return r.route("192.0.2.1/32") != nil })
+	n.Post(peer("frr", "10.0.0.1", 64512, func(p *bgp.Peer) { p.Profile = "fast" }))
+	await(t, "BFD is up", func() bool { return n.state("frr").BFD == v1beta1.BFDUp })
+	if _, times, _ := r.neighbor("10.0.0.11"); times != 1 {
+		t.Errorf("the session was established %d times", times)
+	}
+	run(t, "ip", "link", "set", r.port, "down")
+	await(t, "the route is gone", func() bool { return r.route("192.0.2.1/32") == nil })
+}
+
+// FRR keeps the BFD of a session that follows another, however soon that is
+// wanted: with other parameters, or as another peer.
+func TestBFDOfTheNextSession(t *testing.T) {
+	r := frr(t, accept, "neighbor nodes bfd profile fast")
+	n := newNode(t, watched(t), fast, advertisement("all", nil), address("192.0.2.1", "all"))
+	again := func(name string, hold time.Duration) {
+		t.Helper()
+		n.Post(peer(name, "10.0.0.1", 64512, func(p *bgp.Peer) { p.Profile, p.HoldTime = "fast", hold }))
+		await(t, "BFD is up", func() bool {
+			return n.state(name).State == v1beta1.SessionEstablished && n.state(name).BFD == v1beta1.BFDUp
+		})
+		await(t, "the route is there", func() bool { return r.route("192.0.2.1/32") != nil })
+	}
+	again("frr", time.Hour)
+	again("frr", 2*time.Hour)
+	n.Post(bgp.DeletePeer{Name: "frr"})
+	again("other", time.Hour)
+	n.Post(bgp.DeletePeer{Name: "other"})
+	n.Do(func(*bgp.Planner) {})
+	again("other", time.Hour)
+}
+
+// fast is the profile of that name.
+var fast = func() bgp.SetProfile {
+	profile := bfd.DefaultConfig()
+	profile.TransmitInterval, profile.ReceiveInterval = 50*time.Millisecond, 50*time.Millisecond
+	return bgp.SetProfile{Name: "fast", Profile: profile}
+}()
+
 // watched gives a node BFD.
 func watched(t *testing.T) func(*Peering) {
 	t.Helper()

@@ -109,8 +109,8 @@ func TestDefaultGateway(t *testing.T) {
 
 // A password that changes restarts its session alone.
 func TestPassword(t *testing.T) {
-	r := frr(t, "neighbor 10.0.0.11 remote-as 64600\n neighbor 10.0.0.11 password first\n neighbor fd00:a::11 remote-as 64600"+six)
-	n := newNode(t, bgp.SetSecret{Name: "s", Password: "first"}, peer("six", "fd00:a::1", 64512, nil),
+	r := frr(t, "neighbor 10.0.0.11 remote-as 64600\n neighbor 10.0.0.11 password first\n neighbor fd00:a::11 remote-as 64600\n neighbor fd00:a::11 password other"+six)
+	n := newNode(t, bgp.SetSecret{Name: "s", Password: "first"}, peer("six", "fd00:a::1", 64512, func(p *bgp.Peer) { p.Password = "other" }),
 		peer("signed", "10.0.0.1", 64512, func(p *bgp.Peer) { p.Secret = "s" }), advertisement("all", nil), address("192.0.2.1", "all"))
 	n.awaitUp("signed")
 	n.awaitUp("six")

@@ -28,6 +28,7 @@ type live struct {
 	session     *session.Session
 	start       time.Time
 	established bool
+	ends        ends         // once it is up; guarded by the neighbor's mu
 	end         func(ending) // ends this session alone
 	told        map[netip.Prefix]bool
 	counted     session.Counters
@@ -181,9 +182,10 @@ func (l *live) report() {
 		l.resumes = false
 		l.mu.Lock()
 		l.restart = l.session.Restartable()
+		l.ends = endsOf(l.conn)
 		l.mu.Unlock()
 		l.askForAll()
-		l.watch(addresses(l.conn))
+		l.watch(l.ends)
 	}
 	counters := l.session.Counters()
 	updatesSent.WithLabelValues(l.peer.Name).Add(float64(counters.UpdatesSent - l.counted.UpdatesSent))

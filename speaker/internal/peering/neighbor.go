@@ -88,22 +88,36 @@ func (p *Peering) start(ctx context.Context, peer bgp.PeerState, before *neighbo
 	return n
 }
 
-// same says whether the neighbor can go on as it is with other parameters.
+// same says whether the neighbor can go on as it is with other parameters. It
+// cannot where BFD ends: BIRD takes the end of BFD for that of the path.
 func (n *neighbor) same(peer bgp.PeerState) bool {
 	a, b := n.peer, peer
 	a.Nodes, b.Nodes = nil, nil
 	a.Profile, b.Profile = nil, nil
-	return reflect.DeepEqual(a, b) && (n.peer.Profile == nil) == (peer.Profile == nil)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return reflect.DeepEqual(a, b) && (n.profile == nil || peer.Profile != nil)
 }
 
 // configure takes what may change without a session's end: BFD's profile.
 func (n *neighbor) configure(peer bgp.PeerState) {
 	n.mu.Lock()
-	changed := peer.Profile != nil && *peer.Profile != *n.profile
+	before := n.profile
 	n.profile = peer.Profile
 	path := n.watched
+	var up ends
+	if n.current != nil {
+		up = n.current.ends
+	}
 	n.mu.Unlock()
-	if changed && path != (bfd.Path{}) {
+	switch {
+	case peer.Profile == nil || before != nil && *before == *peer.Profile:
+	case before == nil:
+		n.set(func(s *State) { s.BFD = v1beta1.BFDDown })
+		if up != (ends{}) {
+			n.watch(up)
+		}
+	case path != (bfd.Path{}):
 		if err := n.p.BFD.Set(path, *peer.Profile); err != nil {
 			n.log.Error("BFD cannot take the new profile", "error", err)
 		}
@@ -131,7 +145,16 @@ func (n *neighbor) poke() {
 }
 
 // stop ends the neighbor; what it does last goes on by itself.
-func (n *neighbor) stop(e ending) { n.cancel(endingError(e)) }
+func (n *neighbor) stop(e ending) {
+	n.mu.Lock()
+	var up ends
+	if n.current != nil {
+		up = n.current.ends
+	}
+	n.mu.Unlock()
+	n.p.ended(up)
+	n.cancel(endingError(e))
+}
 
 type endingError ending
 
@@ -257,6 +280,9 @@ func (n *neighbor) attempt(ctx context.Context, f *finder) (established bool, er
 	if err != nil {
 		return false, err
 	}
+	if err := n.p.rested(ctx, target.address); err != nil {
+		return false, err
+	}
 	conn, err := dial(ctx, n.peer, target)
 	if err != nil {
 		return false, err
@@ -273,6 +299,7 @@ func (n *neighbor) attempt(ctx context.Context, f *finder) (established bool, er
 	n.current = s
 	n.mu.Unlock()
 	err = s.run(ctx)
+	n.p.ended(s.ends)
 	n.mu.Lock()
 	n.current, n.live, n.full = nil, false, false
 	clear(n.inbox)

@@ -85,18 +85,20 @@ func newRouter(t *testing.T, addresses []string, script string) *router {
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("starting a router: %v", err)
 	}
-	r := &router{t: t, pid: cmd.Process.Pid}
+	ports++
+	port := "port" + strconv.Itoa(ports)
+	r := &router{t: t, pid: cmd.Process.Pid, port: port}
 	r.end = sync.OnceFunc(func() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
+		// The kernel takes its time to take a namespace apart, which answers for
+		// its addresses until then.
+		_ = exec.Command("ip", "link", "delete", port).Run()
 		if t.Failed() && stderr.Len() > 0 {
 			t.Log(stderr.String())
 		}
 	})
 	t.Cleanup(r.end)
-	ports++
-	port := "port" + strconv.Itoa(ports)
-	r.port = port
 	run(t, "ip", "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", strconv.Itoa(r.pid))
 	run(t, "ip", "link", "set", port, "master", "br0", "up")
 	r.run("sysctl", "-qw", "net.ipv6.conf.eth0.accept_dad=0", "net.ipv6.conf.eth0.accept_ra=0")
@@ -105,6 +107,7 @@ func newRouter(t *testing.T, addresses []string, script string) *router {
 	}
 	r.run("ip", "link", "set", "lo", "up")
 	r.run("ip", "link", "set", "eth0", "up")
+	run(t, "ip", "neighbour", "flush", "dev", "br0") // of a router that had these addresses before
 	if _, err := io.WriteString(stdin, "go\n"); err != nil {
 		t.Fatal(err)
 	}
