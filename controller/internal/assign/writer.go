@@ -26,8 +26,9 @@ const (
 // leave it room for others.
 const concurrentWrites = 32
 
-// quiet is how long there must have been no write for a burst to be over.
-const quiet = 500 * time.Millisecond
+// quiet is how long there must have been no write for a burst to be over, also
+// where the API server is so busy that writes take long.
+const quiet = 2 * time.Second
 
 // job is a wish to be fulfilled.
 type job struct {

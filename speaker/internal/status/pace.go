@@ -14,12 +14,13 @@ const (
 	// a second.
 	writesPerSecond, writesAtOnce = 100, 200
 	eventsPerSecond, eventsAtOnce = 10, 50
-	// In a burst, of many changes of Services in a second, what is said of them
-	// must not take the API server from who gives them addresses.
-	many                                  = 20
+	// While Services come or change, what is said of them must not take the API
+	// server from who gives them addresses. How fast they come says nothing: the
+	// busier the server, the slower.
 	busyWritesPerSecond, busyWritesAtOnce = 5, 30
-	// quiet is how long there must have been less than that for a burst to be
-	// over.
+	// A burst is many changes of Services in a second. It is over when there were
+	// less for so long; and nothing changes any more when there was none.
+	many  = 20
 	quiet = time.Second
 	// That nobody announces an address is said settle after it is so, because
 	// most often somebody does moments later; and then not before quiet, but
@@ -30,18 +31,19 @@ const (
 
 // pace says when to write.
 type pace struct {
-	writes, busy, events flowcontrol.RateLimiter
+	writes, slow, events flowcontrol.RateLimiter
 
-	mu     sync.Mutex
-	recent [many]time.Time // the last changes of any Service, from next on
-	next   int
-	burst  time.Time // the last change of the last burst
+	mu      sync.Mutex
+	recent  [many]time.Time // the last changes of any Service, from next on
+	next    int
+	burst   time.Time // the last change of the last burst
+	changed time.Time // the last change
 }
 
 func newPace() *pace {
 	return &pace{
 		writes: flowcontrol.NewTokenBucketRateLimiter(writesPerSecond, writesAtOnce),
-		busy:   flowcontrol.NewTokenBucketRateLimiter(busyWritesPerSecond, busyWritesAtOnce),
+		slow:   flowcontrol.NewTokenBucketRateLimiter(busyWritesPerSecond, busyWritesAtOnce),
 		events: flowcontrol.NewTokenBucketRateLimiter(eventsPerSecond, eventsAtOnce),
 	}
 }
@@ -53,20 +55,21 @@ func (p *pace) note(now time.Time) {
 	if now.Sub(p.recent[p.next]) < time.Second {
 		p.burst = now
 	}
-	p.recent[p.next] = now
+	p.recent[p.next], p.changed = now, now
 	p.next = (p.next + 1) % many
 }
 
-func (p *pace) quietAt() time.Time {
+// busy says whether Services change.
+func (p *pace) busy(now time.Time) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.burst.Add(quiet)
+	return now.Before(p.changed.Add(quiet))
 }
 
 // wait returns when one more object may be written.
 func (p *pace) wait(ctx context.Context) error {
-	if time.Now().Before(p.quietAt()) {
-		return p.busy.Wait(ctx)
+	if p.busy(time.Now()) {
+		return p.slow.Wait(ctx)
 	}
 	return p.writes.Wait(ctx)
 }
@@ -75,7 +78,10 @@ func (p *pace) wait(ctx context.Context) error {
 // since then.
 func (p *pace) refusalDue(since time.Time) time.Time {
 	due := since.Add(settle)
-	if q := p.quietAt(); q.After(due) {
+	p.mu.Lock()
+	q := p.burst.Add(quiet)
+	p.mu.Unlock()
+	if q.After(due) {
 		due = q
 	}
 	if latest := since.Add(patience); due.After(latest) {

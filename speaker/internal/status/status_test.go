@@ -90,6 +90,9 @@ func TestRefusalsWait(t *testing.T) {
 		if got := p.refusalDue(since).Sub(since); got != tt.want {
 			t.Errorf("%s: due after %v, want %v", tt.name, got, tt.want)
 		}
+		if last := since.Add(tt.last); !p.busy(last.Add(quiet-1)) || p.busy(last.Add(quiet)) {
+			t.Errorf("%s: Services count as changing for another time than %v", tt.name, quiet)
+		}
 	}
 }
 
