@@ -27,7 +27,7 @@ import (
 // are dropped, since the condition says the same.
 const (
 	eventPause = 10 * time.Millisecond
-	busyPause  = 200 * time.Millisecond
+	busyPause  = time.Second
 	busyShare  = 30
 	longestWay = 10 * time.Second
 	// failedPause is before an event is sent again.

@@ -18,9 +18,7 @@ const (
 	// server from who gives them addresses. How fast they come says nothing: the
 	// busier the server, the slower.
 	busyWritesPerSecond, busyWritesAtOnce = 5, 30
-	// A burst is many changes of Services in a second. It is over when there were
-	// less for so long; and nothing changes any more when there was none.
-	many  = 20
+	// quiet is how long no Service may have come or changed for that to be over.
 	quiet = time.Second
 	// That nobody announces an address is said settle after it is so, because
 	// most often somebody does moments later; and then not before quiet, but
@@ -34,10 +32,7 @@ type pace struct {
 	writes, slow, events flowcontrol.RateLimiter
 
 	mu      sync.Mutex
-	recent  [many]time.Time // the last changes of any Service, from next on
-	next    int
-	burst   time.Time // the last change of the last burst
-	changed time.Time // the last change
+	changed time.Time // the last change of any Service
 }
 
 func newPace() *pace {
@@ -52,23 +47,19 @@ func newPace() *pace {
 func (p *pace) note(now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if now.Sub(p.recent[p.next]) < time.Second {
-		p.burst = now
-	}
-	p.recent[p.next], p.changed = now, now
-	p.next = (p.next + 1) % many
+	p.changed = now
 }
 
-// busy says whether Services change.
-func (p *pace) busy(now time.Time) bool {
+// quietAt is when Services will not have changed for long enough.
+func (p *pace) quietAt() time.Time {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return now.Before(p.changed.Add(quiet))
+	return p.changed.Add(quiet)
 }
 
 // wait returns when one more object may be written.
 func (p *pace) wait(ctx context.Context) error {
-	if p.busy(time.Now()) {
+	if time.Now().Before(p.quietAt()) {
 		return p.slow.Wait(ctx)
 	}
 	return p.writes.Wait(ctx)
@@ -78,10 +69,7 @@ func (p *pace) wait(ctx context.Context) error {
 // since then.
 func (p *pace) refusalDue(since time.Time) time.Time {
 	due := since.Add(settle)
-	p.mu.Lock()
-	q := p.burst.Add(quiet)
-	p.mu.Unlock()
-	if q.After(due) {
+	if q := p.quietAt(); q.After(due) {
 		due = q
 	}
 	if latest := since.Add(patience); due.After(latest) {
