@@ -22,7 +22,7 @@ func TestBFD(t *testing.T) {
 	profile.TransmitInterval, profile.ReceiveInterval = 50*time.Millisecond, 50*time.Millisecond
 	hour := func(p *bgp.Peer) { p.HoldTime, p.Profile = time.Hour, "fast" }
 	n := newNode(t, watched(t), bgp.SetProfile{Name: "fast", Profile: profile}, peer("frr", "10.0.0.1", 64512, hour), advertisement("all", nil), address("192.0.2.1", "all"))
-	n.awaitUp("frr")
+	since := n.awaitUp("frr")
 	await(t, "BFD is up", func() bool { return n.state("frr").BFD == v1beta1.BFDUp })
 	await(t, "the route is there", func() bool { return r.route("192.0.2.1/32") != nil })
 	profile.TransmitInterval = 100 * time.Millisecond
@@ -32,18 +32,14 @@ func TestBFD(t *testing.T) {
 	if s := n.state("frr"); s.BFD != v1beta1.BFDUp || s.Err != "" {
 		t.Errorf("another profile: %+v", s)
 	}
+	n.undisturbed("frr", since)
 	// That the router takes its BFD down on purpose is no failure of the path
 	// (RFC 5882 section 3.2).
 	r.run("vtysh", "-c", "configure", "-c", "bfd", "-c", "profile fast", "-c", "shutdown")
 	await(t, "BFD is down", func() bool { return n.state("frr").BFD == v1beta1.BFDDown })
 	n.Post(address("192.0.2.3", "all"))
 	await(t, "the route is there", func() bool { return r.route("192.0.2.3/32") != nil })
-	if s := n.state("frr"); s.State != v1beta1.SessionEstablished || s.Err != "" {
-		t.Errorf("the router's BFD is shut down: %+v", s)
-	}
-	if _, times, _ := r.neighbor("10.0.0.11"); times != 1 {
-		t.Errorf("the router's BFD is shut down: the session was established %d times", times)
-	}
+	n.undisturbed("frr", since)
 	r.run("vtysh", "-c", "configure", "-c", "bfd", "-c", "profile fast", "-c", "no shutdown")
 	await(t, "BFD is up", func() bool { return n.state("frr").BFD == v1beta1.BFDUp })
 	run(t, "ip", "link", "set", r.port, "down")
@@ -66,12 +62,11 @@ func TestBFD(t *testing.T) {
 func TestBFDAdded(t *testing.T) {
 	r := frr(t, accept, "neighbor nodes bfd profile fast")
 	n := newNode(t, watched(t), fast, peer("frr", "10.0.0.1", 64512, nil), advertisement("all", nil), address("192.0.2.1", "all"))
+	since := n.awaitUp("frr")
 	await(t, "the route is there", func() bool { return r.route("192.0.2.1/32") != nil })
 	n.Post(peer("frr", "10.0.0.1", 64512, func(p *bgp.Peer) { p.Profile = "fast" }))
 	await(t, "BFD is up", func() bool { return n.state("frr").BFD == v1beta1.BFDUp })
-	if _, times, _ := r.neighbor("10.0.0.11"); times != 1 {
-		t.Errorf("the session was established %d times", times)
-	}
+	n.undisturbed("frr", since)
 	run(t, "ip", "link", "set", r.port, "down")
 	await(t, "the route is gone", func() bool { return r.route("192.0.2.1/32") == nil })
 }

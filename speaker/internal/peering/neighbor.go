@@ -94,6 +94,7 @@ func (n *neighbor) same(peer bgp.PeerState) bool {
 	a, b := n.peer, peer
 	a.Nodes, b.Nodes = nil, nil
 	a.Profile, b.Profile = nil, nil
+	a.Peer.Profile, b.Peer.Profile = "", ""
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return reflect.DeepEqual(a, b) && (n.profile == nil || peer.Profile != nil)

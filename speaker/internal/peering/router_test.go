@@ -291,9 +291,19 @@ func (n *node) state(peer string) State {
 	return n.states[peer]
 }
 
-func (n *node) awaitUp(peer string) {
+// awaitUp waits until a session is up, and returns since when it is.
+func (n *node) awaitUp(peer string) time.Time {
 	n.t.Helper()
 	await(n.t, "the session to "+peer+" is up", func() bool { return n.state(peer).State == v1beta1.SessionEstablished })
+	return n.state(peer).Since
+}
+
+// undisturbed shows that a session has been up since then.
+func (n *node) undisturbed(peer string, since time.Time) {
+	n.t.Helper()
+	if s := n.state(peer); s.State != v1beta1.SessionEstablished || !s.Since.Equal(since) {
+		n.t.Errorf("the session to %s, up since %v, was disturbed: %+v", peer, since, s)
+	}
 }
 
 // peer is a BGPPeer of AS 64600 to the router of an address.
