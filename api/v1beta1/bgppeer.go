@@ -261,14 +261,15 @@ type BGPPeerSpec struct {
 	DualStackAddressFamily bool `json:"dualStackAddressFamily,omitempty"`
 }
 
-// BGPPeerStatus says whether the peer can be used. The state of each node's
+// BGPPeerStatus says whether the peer can be used and is there. The state of each node's
 // session is in a BGPSessionState.
 type BGPPeerStatus struct {
 	// Conditions of the peer: Ready, False with a reason where the peer cannot
 	// be used as it is written (BFDProfileNotFound, SecretNotFound,
 	// SecretInvalid, DuplicatePeer, InvalidSelector), or on some of its nodes
 	// (VRFNotFound, InterfaceNotFound, NoDefaultGateway), which the message
-	// names.
+	// names, or where no node has a session to it (NoSession): the message has
+	// the last error.
 	//
 	// +optional
 	// +listType=map

@@ -60,8 +60,8 @@ const (
 )
 
 // Reasons of the condition Ready of a BGPPeer and of a BGPAdvertisement, and of
-// the conditions of a ConfigurationState; Ready and InvalidSelector above are
-// two more.
+// the conditions of a ConfigurationState; Ready, NoSession and InvalidSelector
+// above are three more.
 const (
 	// BFDProfileNotFound: the peer names a BFDProfile that is not there.
 	BFDProfileNotFound Reason = "BFDProfileNotFound"

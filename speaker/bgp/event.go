@@ -67,12 +67,14 @@ type (
 	DeleteAddress struct{ IP netip.Addr }
 
 	// SetSession says whether the session of a node to a peer is up, for
-	// Explain, or why the node, of itself, can have none, for PeerStates; it
-	// changes no path. The zero value beside Node and Peer: nothing is known.
+	// Explain, and why it is not, or why the node, of itself, can have none,
+	// for PeerStates; it changes no path. The zero value beside Node and Peer:
+	// nothing is known.
 	SetSession struct {
 		Node, Peer string
 		Up         bool
 		Refused    Refusal
+		Error      string
 	}
 
 	// Drain has every path ask the peers for another (RFC 8326): the speaker

@@ -154,7 +154,7 @@ func (p *Planner) Step(ev Event) {
 			for ip := range p.addresses {
 				p.touched[ip] = true
 			}
-		} else if old.Refused == ev.Refused {
+		} else if old == ev {
 			break
 		}
 		p.judged = true

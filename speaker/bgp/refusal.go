@@ -79,7 +79,7 @@ type ObjectState struct {
 }
 
 // PeerStates returns the state of all peers, by name: whether they can be used
-// on every node that they select.
+// on every node that they select, and have a session on one.
 func (p *Planner) PeerStates() []ObjectState {
 	of := map[string]map[string]PeerState{} // by node
 	for node := range p.nodes {
@@ -105,9 +105,38 @@ func (p *Planner) PeerStates() []ObjectState {
 		if s.Refused.Reason != "" && p.usablePeer(name).Refused.Reason == "" {
 			s.Refused.Message = strings.Join(nodes, ", ") + ": " + s.Refused.Message
 		}
+		if s.Refused.Reason == "" {
+			s.Refused = p.sessionless(name, slices.DeleteFunc(slices.Sorted(maps.Keys(of)), func(node string) bool {
+				_, selects := of[node][name]
+				return !selects
+			}))
+		}
 		out = append(out, s)
 	}
 	return out
+}
+
+// sessionless says why a peer has no session on any of the nodes, as soon as one
+// of them knows, in the words of the first.
+func (p *Planner) sessionless(peer string, nodes []string) Refusal {
+	var say []string
+	var why string
+	for _, node := range nodes {
+		s := p.sessions[session{node, peer}]
+		if s.Up {
+			return Refusal{}
+		}
+		if why == "" {
+			why = s.Error
+		}
+		if why != "" && s.Error == why {
+			say = append(say, node)
+		}
+	}
+	if why == "" {
+		return Refusal{}
+	}
+	return refusal(reason.NoSession, "%s: %s", strings.Join(say, ", "), why)
 }
 
 // Advertisements returns the state of all advertisements, by name.

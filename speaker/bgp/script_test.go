@@ -23,7 +23,7 @@ import (
 //	profile NAME | delete-profile NAME | secret NAME [invalid] | delete-secret NAME
 //	address IP [ADVERTISEMENT...] [local=A,B] [no-endpoints]
 //	delete-peer NAME | delete-advertise NAME | delete IP
-//	session NODE PEER up|down|REASON
+//	session NODE PEER up|down [ERROR...]|REASON
 //	drain | withdraw
 //	explain IP: why it is announced or not, and to which peers of n1
 //	advertisements | peers: the state of each
@@ -153,7 +153,7 @@ func parse(t *testing.T, command string, args []string) Event {
 		return DeleteAddress{netip.MustParseAddr(name)}
 	case "session":
 		ev := SetSession{Node: args[0], Peer: args[1], Up: args[2] == "up"}
-		if args[2] != "up" && args[2] != "down" {
+		if ev.Error = strings.Join(args[3:], " "); args[2] != "up" && args[2] != "down" {
 			ev.Refused = Refusal{reason.Reason(args[2]), "as it said"}
 		}
 		return ev

@@ -59,9 +59,9 @@ func send(conn net.Conn, m *packet.BGPMessage) {
 	}
 }
 
-// establish brings a session up.
-func establish(conn net.Conn) {
-	send(conn, packet.NewBGPOpenMessage(64999, 0, "9.9.9.9", []packet.OptionParameterInterface{
+// establish brings a session up, with a hold time in seconds.
+func establish(conn net.Conn, hold uint16) {
+	send(conn, packet.NewBGPOpenMessage(64999, hold, "9.9.9.9", []packet.OptionParameterInterface{
 		packet.NewOptionParameterCapability([]packet.ParameterCapabilityInterface{
 			packet.NewCapMultiProtocol(packet.RF_IPv4_UC), packet.NewCapFourOctetASNumber(64999), packet.NewCapUnknown(200, []byte("what")),
 		}),
@@ -87,6 +87,7 @@ func TestHostileRouter(t *testing.T) {
 	}{
 		{"garbage", func(c net.Conn) { _, _ = c.Write(garbage) }, "code 1(header)"},
 		{"silence", func(net.Conn) {}, "the hold time is over"},
+		{"silence after the session came up", func(c net.Conn) { establish(c, 3) }, "the hold time is over"},
 		{"half a message", func(c net.Conn) { _, _ = c.Write(header(4096, packet.BGP_MSG_OPEN)) }, "the hold time is over"},
 		{"a message of no length", func(c net.Conn) { _, _ = c.Write(header(0, packet.BGP_MSG_UPDATE)) }, "code 1(header)"},
 		{"a message too long", func(c net.Conn) { _, _ = c.Write(header(65535, packet.BGP_MSG_UPDATE)) }, "code 1(header)"},
@@ -133,7 +134,7 @@ func TestFlood(t *testing.T) {
 	const updates, perUpdate = 5000, 400 // two million routes
 	flooded := make(chan error, 1)
 	f.hostile(t, func(c net.Conn) {
-		establish(c)
+		establish(c, 0)
 		for i := range updates {
 			if _, err := c.Write(flood(i, perUpdate)); err != nil {
 				flooded <- err

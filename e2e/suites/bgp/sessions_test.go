@@ -4,6 +4,7 @@ package bgp
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -23,6 +24,29 @@ metadata: {name: bgp-password}
 stringData: {password: %q}
 ---
 `, password)
+}
+
+// A BFDProfile that is added to peers, and changed later, disturbs no session.
+func TestProfileChanged(t *testing.T) {
+	f := scenario(t)
+	f.peers(t)
+	f.Apply(t, cluster.System, advertisement("routed"))
+	ips := f.announced(t, f.namespace, dualStack.service("watched"))
+	f.everywhere(t, ips, f.names()...)
+	before := f.ups(t)
+	f.Apply(t, cluster.System, patient)
+	f.peers(t, "bfdProfile: patient")
+	f.watched(t, f.names()...)
+	// Three times what the routers send, at most as often as this end wants it.
+	about := func(want float64) func(float64) bool {
+		return func(v float64) bool { return v > 0.99*want && v < 1.01*want }
+	}
+	f.metric(t, "porchlight_bfd_detection_time_seconds", about(4*3*0.1))
+	f.Apply(t, cluster.System, strings.Replace(patient, "receiveInterval: 100", "receiveInterval: 200", 1))
+	f.metric(t, "porchlight_bfd_detection_time_seconds", about(4*3*0.2))
+	f.watched(t, f.names()...)
+	f.everywhere(t, ips, f.names()...)
+	f.undisturbed(t, before, "")
 }
 
 // A password is rotated: that session restarts, and no other. While the two
@@ -63,11 +87,13 @@ func TestPasswordRotated(t *testing.T) {
 			before := f.ups(t)
 			f.Apply(t, cluster.System, secret("second"))
 			f.says(t, signed, "node1", "may have another password")
+			f.ready(t, signed, metav1.ConditionFalse, "NoSession", "may have another password")
 			f.hops(t, router, whole(ip))
 			rotate("second")
 			f.up(t, signed, "node1")
 			f.hops(t, router, whole(ip), "node1")
 			f.undisturbed(t, before, signed)
+			f.ready(t, signed, metav1.ConditionTrue, "Ready", "")
 			if f.ups(t)[signed+" of node1"].Equal(before[signed+" of node1"]) {
 				t.Error("the session was not restarted")
 			}

@@ -123,6 +123,19 @@ func (f *fabric) peerEvents(t *testing.T) int {
 // metricsPort of a speaker, on its node.
 const metricsPort = 7482
 
+// metric waits until a metric of node1 is as ok says: the sum of all series that
+// begin so.
+func (f *fabric) metric(t *testing.T, series string, ok func(float64) bool) {
+	t.Helper()
+	cluster.Eventually(t, series, func(ctx context.Context) error {
+		v, err := probe.Metric(ctx, f.Cluster, "node1", metricsPort, series)
+		if err == nil && !ok(v) {
+			err = fmt.Errorf("it is %v", v)
+		}
+		return err
+	})
+}
+
 // Each peer has its metrics, and none is left of one that is gone.
 func TestMetrics(t *testing.T) {
 	f := scenario(t)
@@ -130,16 +143,7 @@ func TestMetrics(t *testing.T) {
 	f.peers(t, "bfdProfile: patient")
 	f.watched(t, f.names()...)
 	f.announced(t, f.namespace, dualStack.service("measured"))
-	metric := func(series string, ok func(float64) bool) {
-		t.Helper()
-		cluster.Eventually(t, series, func(ctx context.Context) error {
-			v, err := probe.Metric(ctx, f.Cluster, "node1", metricsPort, series)
-			if err == nil && !ok(v) {
-				err = fmt.Errorf("it is %v", v)
-			}
-			return err
-		})
-	}
+	metric := func(series string, ok func(float64) bool) { t.Helper(); f.metric(t, series, ok) }
 	exactly := func(want float64) func(float64) bool { return func(v float64) bool { return v == want } }
 	flaps := map[string]float64{}
 	for _, router := range routers {

@@ -104,7 +104,7 @@ func (o *Originator) objects(state *watch.State) {
 	for _, name := range slices.Sorted(maps.Keys(p.Sessions)) {
 		s := p.Sessions[name]
 		if s.Node != "" {
-			say("session", s.Node+"/"+s.Peer, bgp.SetSession{Node: s.Node, Peer: s.Peer, Up: s.Up, Refused: ofNode(s)})
+			say("session", s.Node+"/"+s.Peer, bgp.SetSession{Node: s.Node, Peer: s.Peer, Up: s.Up, Refused: ofNode(s), Error: s.Error})
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(o.posted)) {
@@ -123,7 +123,10 @@ func (o *Originator) objects(state *watch.State) {
 // ofNode is why a node, of itself, has no session; empty where it has one, or
 // tries.
 func ofNode(s *watch.Session) bgp.Refusal {
-	why, message, _ := strings.Cut(s.Refused, ": ")
+	if !s.Idle {
+		return bgp.Refusal{}
+	}
+	why, message, _ := strings.Cut(s.Error, ": ")
 	switch r := reason.Reason(why); r {
 	case reason.VRFNotFound, reason.InterfaceNotFound, reason.NoDefaultGateway:
 		return bgp.Refusal{Reason: r, Message: message}

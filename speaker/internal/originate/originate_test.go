@@ -146,4 +146,11 @@ func TestPeer(t *testing.T) {
 	}})
 	want(t, f.put(&v1beta1.BGPSessionState{ObjectMeta: named("x"), Status: v1beta1.BGPSessionStateStatus{Node: "n2", Peer: "p", State: v1beta1.SessionEstablished}}),
 		bgp.SetSession{Node: "n2", Peer: "p", Up: true})
+	const why = "NoDefaultGateway: there is none"
+	for state, refused := range map[v1beta1.SessionState]bgp.Refusal{
+		v1beta1.SessionActive: {}, v1beta1.SessionIdle: {Reason: reason.NoDefaultGateway, Message: "there is none"},
+	} {
+		want(t, f.put(&v1beta1.BGPSessionState{ObjectMeta: named("x"), Status: v1beta1.BGPSessionStateStatus{Node: "n2", Peer: "p", State: state, LastError: why}}),
+			bgp.SetSession{Node: "n2", Peer: "p", Refused: refused, Error: why})
+	}
 }

@@ -37,12 +37,13 @@ type Password struct{ Value string }
 
 func (Password) String() string { return "[redacted]" }
 
-// Session says whether a node's session to a peer is up. Refused is what the
-// node says where it does not even try: the reason, a colon, and more words.
+// Session says whether a node's session to a peer is up, and of one that is not,
+// why. Where the node does not even try, it is Idle, and Error is the reason, a
+// colon, and more words.
 type Session struct {
 	Node, Peer string
-	Up         bool
-	Refused    string
+	Up, Idle   bool
+	Error      string
 }
 
 func newPeering() Peering {
@@ -112,9 +113,12 @@ func (w *Watch) passwords(api rest.Interface) kind[*corev1.Secret, *Password] {
 
 func (w *Watch) sessions(api rest.Interface) kind[*v1beta1.BGPSessionState, *Session] {
 	return peering(w, api, "bgpsessionstates", &v1beta1.BGPSessionState{}, w.state.Peering.Sessions, func(o *v1beta1.BGPSessionState) *Session {
-		s := &Session{Node: o.Status.Node, Peer: o.Status.Peer, Up: o.Status.State == v1beta1.SessionEstablished}
-		if o.Status.State == v1beta1.SessionIdle {
-			s.Refused = o.Status.LastError
+		s := &Session{
+			Node: o.Status.Node, Peer: o.Status.Peer,
+			Up: o.Status.State == v1beta1.SessionEstablished, Idle: o.Status.State == v1beta1.SessionIdle,
+		}
+		if !s.Up { // else it tells of an earlier one
+			s.Error = o.Status.LastError
 		}
 		return s
 	})
