@@ -77,4 +77,15 @@ func TestDefaultNameBelongsToTheCheckout(t *testing.T) {
 	if strange := defaultName("/srv/Ünï côde_" + strings.Repeat("x", 80)); !validName.MatchString(strange) {
 		t.Errorf("name %q", strange)
 	}
+	own, err := Open("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := Open("-2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if second.Name != own.Name+"-2" {
+		t.Errorf("the second lab of %s is %s", own.Name, second.Name)
+	}
 }

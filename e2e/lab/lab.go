@@ -59,7 +59,8 @@ type Lab struct {
 
 // Open returns the lab of that name, which need not run. An empty name stands
 // for the one that belongs to the checkout around the working directory or,
-// where that is none, around the running program.
+// where that is none, around the running program; one that begins with a dash
+// is appended to that one's.
 func Open(name string) (*Lab, error) { return OpenFrom("", name) }
 
 // OpenFrom is Open for the checkout at source, unless that is empty.
@@ -73,8 +74,8 @@ func OpenFrom(source, name string) (*Lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	if name == "" {
-		name = defaultName(source)
+	if name == "" || name[0] == '-' {
+		name = defaultName(source) + name
 	}
 	if !validName.MatchString(name) {
 		return nil, fmt.Errorf("lab name %q: want letters, digits, dots and dashes, 40 at most", name)

@@ -45,7 +45,7 @@ func command() *cobra.Command {
 		SilenceErrors: true,
 	}
 	var name, source string
-	root.PersistentFlags().StringVar(&name, "name", "", "name of the lab (default: derived from the checkout's path)")
+	root.PersistentFlags().StringVar(&name, "name", "", "name of the lab (default: derived from the checkout's path; with a dash first: appended to that)")
 	root.PersistentFlags().StringVar(&source, "source", "", "the checkout to build from (default: the one around the working directory)")
 	labOf := open(func() (*lab.Lab, error) {
 		l, err := lab.OpenFrom(source, name)

@@ -17,17 +17,18 @@ import (
 // helm installs or upgrades the release with more values.
 func (b *bare) helm(t *testing.T, more ...string) {
 	t.Helper()
-	if err := b.release(t.Context(), more...); err != nil {
+	if err := b.release(t.Context(), cluster.System, more...); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func (b *bare) release(ctx context.Context, more ...string) error {
+// release is helm in any namespace.
+func (b *bare) release(ctx context.Context, namespace string, more ...string) error {
 	tag, err := b.Lab.ImageTag()
 	if err != nil {
 		return err
 	}
-	_, err = b.Lab.Helm(ctx, append([]string{"upgrade", "--install", "porchlight", b.Lab.Chart(), "--namespace", cluster.System, "--create-namespace",
+	_, err = b.Lab.Helm(ctx, append([]string{"upgrade", "--install", "porchlight", b.Lab.Chart(), "--namespace", namespace, "--create-namespace",
 		"--set-string", "image.tag=" + tag, "--wait", "--timeout", "100s"}, more...)...)
 	return err
 }
@@ -74,7 +75,7 @@ func TestHelmUpgrade(t *testing.T) {
 	}
 	pods := b.pods(t)
 	attempts, failed, err := probe.Connections(t.Context(), b.Lab.Dialer("client"), targets, 50, 0, func(ctx context.Context) error {
-		return b.release(ctx, "--set", "logLevel=debug")
+		return b.release(ctx, cluster.System, "--set", "logLevel=debug")
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -167,4 +168,42 @@ func TestHelmUninstall(t *testing.T) {
 		_, err := b.On(ctx, "client", "arping", "-c", "1", "-w", "1", "-I", "eth0", had[0])
 		return err
 	})
+}
+
+// Two installations, in two namespaces, serve a class each from pools of their
+// own, and the end of one is none of the other's business.
+func TestTwoReleases(t *testing.T) {
+	const second = "porchlight-second"
+	b := clean(t)
+	b.helm(t)
+	t.Cleanup(func() {
+		if _, err := b.Lab.Helm(context.Background(), "uninstall", "porchlight", "-n", second, "--ignore-not-found", "--wait"); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := b.release(t.Context(), second, "--set", "lbClass=example.com/second", "--set", "controller.requireClass=true", "--set", "gateway.enabled=false",
+		"--set", "speaker.gossipPort=7950", "--set", "speaker.metricsPort=7484", "--set", "speaker.healthPort=7485"); err != nil {
+		t.Fatal(err)
+	}
+	b.Apply(t, cluster.System, addresses)
+	b.Apply(t, second, strings.NewReplacer(cluster.System, second, "172.30.0.230-172.30.0.239", "172.30.0.220-172.30.0.229").Replace(addresses))
+	ns := b.Namespace(t)
+	b.Apply(t, ns, cluster.Echo("DaemonSet", "echo")+balancer+"---"+
+		strings.NewReplacer("name: web", "name: other", "type: LoadBalancer", "type: LoadBalancer\n  loadBalancerClass: example.com/second").Replace(balancer))
+	for name, of := range map[string]string{"web": "172.30.0.23", "other": "172.30.0.22"} {
+		all := cluster.Addresses(b.Service(t, ns, name, "announced", announced))
+		if len(all) != 1 || !strings.HasPrefix(all[0], of) {
+			t.Errorf("Service %s has %v", name, all)
+			continue
+		}
+		b.Want(t, 200, cluster.Request{From: "client", URL: "http://" + all[0] + "/"})
+	}
+	had := cluster.Addresses(b.Service(t, ns, "web", "announced", announced))
+	if _, err := b.Lab.Helm(t.Context(), "uninstall", "porchlight", "-n", second, "--wait"); err != nil {
+		t.Fatal(err)
+	}
+	b.Want(t, 200, cluster.Request{From: "client", URL: "http://" + had[0] + "/"})
+	if now := cluster.Addresses(b.Service(t, ns, "web", "announced", announced)); !slices.Equal(had, now) {
+		t.Errorf("the Service had %v, and has %v since the other installation went", had, now)
+	}
 }
