@@ -3,6 +3,7 @@
 package gateway
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -70,7 +71,20 @@ func TestShares(t *testing.T) {
 `))
 	base := "http://" + programmed(t, c, ns, "web")
 	routeSays(t, c, ns, "shares", "ResolvedRefs", metav1.ConditionFalse, "BackendNotFound")
-	c.Want(t, 200, cluster.Request{URL: base + "/half"})
+	// Both backends are known to every Envoy once so many requests in a row are
+	// answered by either.
+	cluster.Eventually(t, "both backends serve", func(ctx context.Context) error {
+		for range 40 {
+			r, err := c.Send(ctx, cluster.Request{URL: base + "/half"})
+			if err != nil {
+				return err
+			}
+			if r.Status != 200 {
+				return fmt.Errorf("status %d: %.300s", r.Status, r.Body)
+			}
+		}
+		return nil
+	})
 	const requests = 500
 	for path, bounds := range map[string][2]int{
 		// Binomial, n = 500; the bounds are five standard deviations away.
