@@ -14,7 +14,7 @@ import (
 // YAML returns a resource for a person to read, in Envoy's own words, private
 // keys left out.
 func YAML(r resource.Resource) ([]byte, error) {
-	m, err := r.Body.UnmarshalNew()
+	m, err := r.Body().UnmarshalNew()
 	if err != nil {
 		return nil, fmt.Errorf("unmarshal %s %q: %w", r.Type, r.Name, err)
 	}

@@ -60,6 +60,9 @@ func (e *Encoder) Encode(f *ir.Fleet) (changed []resource.Resource, removed []re
 					continue
 				}
 				gone[c.Name] = false
+				if e.tables[c.Name].table == nil {
+					changed = append(changed, scopes(c.Name)...)
+				}
 				if e.tables[c.Name].table != c.Table {
 					changed = append(changed, e.routeConfiguration(c))
 				}
@@ -69,7 +72,9 @@ func (e *Encoder) Encode(f *ir.Fleet) (changed []resource.Resource, removed []re
 			for i := range was.Chains {
 				if name := was.Chains[i].Name; gone[name] {
 					delete(e.tables, name)
-					removed = append(removed, resource.Key{Type: resource.Route, Name: name})
+					for _, t := range []resource.Type{resource.Scope, resource.Route} {
+						removed = append(removed, resource.Key{Type: t, Name: name}, resource.Key{Type: t, Name: resource.Changed(name)})
+					}
 				}
 			}
 		}
@@ -95,7 +100,7 @@ func (e *Encoder) routeConfiguration(c *ir.Chain) resource.Resource {
 				continue
 			}
 		}
-		now.parts[i] = resource.NewPart(virtualHost(h))
+		now.parts[i] = resource.NewPart(h.Domain, virtualHost(h))
 	}
 	e.tables[c.Name] = now
 	return resource.Compose(resource.Route, c.Name, routeHead(c.Name), virtualHosts, now.parts)

@@ -33,7 +33,7 @@ const (
 )
 
 // Listener returns the Envoy listener of a Gateway's port. Its routes come
-// over ADS under the names of its chains.
+// over ADS in the scopes of its chains.
 func Listener(l *ir.Listener) resource.Resource {
 	out := &listenerv3.Listener{
 		Name:                          l.Name(),
@@ -84,21 +84,14 @@ func filterChain(l *ir.Listener, c *ir.Chain) *listenerv3.FilterChain {
 }
 
 func connectionManager(l *ir.Listener, c *ir.Chain) *hcmv3.HttpConnectionManager {
-	return &hcmv3.HttpConnectionManager{
+	out := &hcmv3.HttpConnectionManager{
 		// One name for all, so that the number of statistics does not grow with
 		// the number of Gateways.
 		StatPrefix: "http",
-		RouteSpecifier: &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{
-			RouteConfigName: c.Name,
-			ConfigSource:    ads(),
-		}},
 		HttpFilters: []*hcmv3.HttpFilter{{
 			Name:       corsFilter,
 			ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: pack(&corsv3.Cors{})},
-		}, {
-			Name:       "envoy.filters.http.router",
-			ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: pack(&routerv3.Router{SuppressEnvoyHeaders: true})},
-		}},
+		}, router()},
 		// X-Forwarded-For carries the client's address and nothing that the
 		// client made up.
 		UseRemoteAddress: wrapperspb.Bool(true),
@@ -115,5 +108,15 @@ func connectionManager(l *ir.Listener, c *ir.Chain) *hcmv3.HttpConnectionManager
 			InitialStreamWindowSize:     wrapperspb.UInt32(streamWindow),
 			InitialConnectionWindowSize: wrapperspb.UInt32(connectionWindow),
 		},
+	}
+	inScopes(out, c.Name)
+	return out
+}
+
+// router is the last filter of all.
+func router() *hcmv3.HttpFilter {
+	return &hcmv3.HttpFilter{
+		Name:       "envoy.filters.http.router",
+		ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: pack(&routerv3.Router{SuppressEnvoyHeaders: true})},
 	}
 }

@@ -34,6 +34,7 @@ func routeHead(name string) *routev3.RouteConfiguration {
 		// The changes of a backend come after those of its rule.
 		MostSpecificHeaderMutationsWins: true,
 		ValidateClusters:                wrapperspb.Bool(false),
+		RequestHeadersToRemove:          []string{routesHeader},
 	}
 }
 

@@ -110,7 +110,7 @@ func regarding(fleet types.NamespacedName, k resource.Key) client.Object {
 	}
 	meta := metav1.ObjectMeta{Namespace: part[0], Name: part[1]}
 	switch k.Type {
-	case resource.Listener, resource.Route:
+	case resource.Listener, resource.Scope, resource.Route:
 		return &gwv1.Gateway{TypeMeta: metav1.TypeMeta{APIVersion: gwv1.GroupVersion.String(), Kind: "Gateway"}, ObjectMeta: meta}
 	case resource.Secret:
 		if strings.HasSuffix(k.Name, ir.AuthoritiesSuffix) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"text/template"
 
+	"google.golang.org/protobuf/encoding/protojson"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/porchlight-lb/porchlight/gateway/internal/certs"
@@ -59,6 +60,17 @@ type Place struct {
 func (Place) Runtime() (string, error) {
 	b, err := json.Marshal(xds.Runtime)
 	return string(b), err
+}
+
+// Scopes is the filter chain that every Envoy needs to hear of scopes, as JSON.
+func (Place) Scopes() (string, error) {
+	b, err := protojson.Marshal(xds.KeepScopes())
+	if err != nil {
+		return "", err
+	}
+	var compact bytes.Buffer // protojson's blanks differ from one program to the next
+	err = json.Compact(&compact, b)
+	return compact.String(), err
 }
 
 // PlaceOf is that of a fleet's pods.

@@ -189,8 +189,8 @@ func TestGatewayGoes(t *testing.T) {
 	w := newWorld("porchlight-system")
 	all := shared()
 	w.apply(append(all, slice("10.0.0.1")))
-	if n := len(w.sets()[theFleet].All()); n != 4 {
-		t.Errorf("%d resources; want a listener, its routes, a cluster and its endpoints", n)
+	if n := len(w.sets()[theFleet].All()); n != 7 {
+		t.Errorf("%d resources; want a listener, its two route configurations and the scopes of both, a cluster and its endpoints", n)
 	}
 	out := w.apply([]change{{all[2].object, false}})
 	if left := w.sets()[theFleet].All(); len(left) != 0 || !out.published || !out.written {

@@ -9,24 +9,36 @@
 // stages, and a stage is entered when all before it are acknowledged:
 //
 //  1. clusters, endpoints and secrets, new and changed
-//  2. listeners and route configurations, new and changed
-//  3. removals: listeners, route configurations, secrets, endpoints, clusters,
-//     one type after the other
+//  2. scopes and route configurations, new and changed, of a client that has
+//     asked for scopes
+//  3. listeners, new and changed, and what a client asks for because of them
+//  4. removals: listeners, scopes, route configurations, secrets, endpoints,
+//     clusters, one type after the other
 //
-// Within the first two stages the types go side by side, because Envoy makes
+// Within the first three stages the types go side by side, because Envoy makes
 // them depend on each other: a cluster that is new or changed warms until its
 // endpoints and secrets arrive, and while a cluster warms a running Envoy does
 // not acknowledge it. One that is starting acknowledges it at once, so the
 // stage also waits for the subscription to the endpoints of each new cluster.
 // The endpoints of a changed cluster are not asked for again; they follow the
 // cluster unasked, although they are the same. A listener warms until its route
-// configuration arrives, so nothing is removed before the route configurations
-// of new listeners are subscribed to and acknowledged.
+// configuration arrives, if it is the first that needs scopes; one that comes
+// later does not wait, so it comes last. Nothing is removed before the route
+// configurations of new listeners are subscribed to and acknowledged.
 //
 // A client that comes back names what it has of each type in any order, and its
 // clusters not before all of them are warm; which of them are not it does not
 // say. So it gets all endpoints again, and nothing that needs clusters before it
 // has named those.
+//
+// # Tables
+//
+// A client loads a whole route configuration for a change of one virtual host.
+// So a table is two of them: the one before the other has the virtual hosts that
+// have changed since the other was sent, and is looked at first. Once there are
+// many of those, or one has a wildcard, the table is sent anew, and when that is
+// acknowledged nothing stands before it any more. Which virtual hosts are where
+// is a matter of the stream, and not of the snapshot.
 //
 // # Refusals
 //

@@ -8,6 +8,7 @@ import (
 
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/porchlight-lb/porchlight/gateway/xds/resource"
 )
@@ -23,8 +24,8 @@ type kind struct {
 	greet    bool                // it waits for an answer even if that is empty
 	unblock  bool                // it waits for one of those it says to have
 	names    map[string]struct{} // it wants these
-	// have is what the client acknowledged. Body is nil where it brought the
-	// resource along from an earlier stream.
+	// have is what the client acknowledged. The content is not known where it
+	// brought the resource along from an earlier stream.
 	have map[string]resource.Resource
 	// asked names are to be answered whatever the client has.
 	asked map[string]struct{}
@@ -123,9 +124,9 @@ func (k *kind) subscribe(req *discoveryv3.DeltaDiscoveryRequest, target map[stri
 			k.dirty[name] = struct{}{}
 		}
 		k.greet = k.typ == resource.Endpoint
-		// The older form of the wildcard, which these two types have.
+		// The older form of the wildcard, which these types have.
 		wildcard = len(req.GetResourceNamesSubscribe()) == 0 &&
-			(k.typ == resource.Cluster || k.typ == resource.Listener)
+			(k.typ == resource.Cluster || k.typ == resource.Listener || k.typ == resource.Scope)
 	}
 	for _, name := range req.GetResourceNamesSubscribe() {
 		if name == "*" {
@@ -216,13 +217,13 @@ func (k *kind) decide(name string, target map[string]resource.Resource) (resourc
 	case wanted && asked:
 		return want, update
 	case wanted && has && !unsure && got.Version == want.Version:
-		k.have[name] = want // with its body
+		k.have[name] = want // with its content
 		return want, nothing
 	case wanted && k.rejected[name] == want.Version:
 		return want, nothing
 	case wanted:
 		return want, update
-	case asked && got.Body != nil:
+	case asked && got.Known():
 		// It leaves with what names it, and until then must work.
 		return got, update
 	case asked && (!has || k.unblock) && k.typ == resource.Endpoint:
@@ -252,13 +253,13 @@ func (k *kind) next() (names []string, last bool) {
 	return names, false
 }
 
-// references says whether the resource may name the other. A name stands in
-// the wire format behind its length, also within an Any; that form may be
-// there by chance, so the answer may be yes where no would be right, never the
-// other way round. A resource of unknown content may name everything.
-func references(r resource.Resource, name string) bool {
-	if r.Body == nil {
+// references says whether a resource with the body may name the other. A name
+// stands in the wire format behind its length, also within an Any; that form may
+// be there by chance, so the answer may be yes where no would be right, never
+// the other way round. A resource of unknown content may name everything.
+func references(body *anypb.Any, name string) bool {
+	if body == nil {
 		return true
 	}
-	return bytes.Contains(r.Body.GetValue(), append(binary.AppendUvarint(nil, uint64(len(name))), name...))
+	return bytes.Contains(body.GetValue(), append(binary.AppendUvarint(nil, uint64(len(name))), name...))
 }

@@ -36,6 +36,9 @@ type envoy struct {
 	// held is the acknowledgement of clusters, which waits until they are
 	// warm, once the client has started.
 	held *discoveryv3.DeltaDiscoveryRequest
+	// scoped says that listeners come to their routes by scopes, each by one that
+	// has the route's name. It asks for those while a listener has routes.
+	scoped, asking bool
 	// active is the routes that each listener serves by; it changes when the
 	// listener has warmed.
 	active map[string][]string
@@ -59,7 +62,7 @@ func (e *envoy) connect() {
 	e.sends, e.started = nil, map[resource.Type]bool{}
 	e.held, e.named = nil, true
 	for _, t := range removals {
-		wild := t == resource.Cluster || t == resource.Listener
+		wild := t == resource.Cluster || t == resource.Listener || t == resource.Scope && e.asking
 		if !wild && len(e.subs[t]) == 0 {
 			continue
 		}
@@ -131,7 +134,7 @@ func (e *envoy) receive(resp *discoveryv3.DeltaDiscoveryResponse, partly, early 
 				e.have[t][r.Name] = resource.Resource{}
 			}
 		case bad == nil || partly:
-			e.apply(resource.Resource{Key: resource.Key{Type: t, Name: r.Name}, Version: r.Version, Body: r.Resource})
+			e.apply(resource.Marshalled(resource.Key{Type: t, Name: r.Name}, r.Version, r.Resource))
 		}
 	}
 	if bad == nil {
@@ -160,7 +163,7 @@ func (e *envoy) receive(resp *discoveryv3.DeltaDiscoveryResponse, partly, early 
 
 func (e *envoy) apply(r resource.Resource) {
 	old, had := e.have[r.Type][r.Name]
-	if (r.Type == resource.Endpoint || r.Type == resource.Route) && !e.subs[r.Type][r.Name] {
+	if (r.Type == resource.Endpoint || r.Type == resource.Route) && !e.subs[r.Type][r.Name] || r.Type == resource.Scope && !e.asking {
 		return
 	}
 	e.have[r.Type][r.Name] = r
@@ -178,9 +181,19 @@ func (e *envoy) apply(r resource.Resource) {
 		delete(e.warming, r.Name)
 		delete(e.refused, r.Name)
 	case resource.Listener:
-		for _, route := range e.refs[r.Version] {
-			e.subscribe(resource.Route, route)
+		if !e.scoped {
+			for _, route := range e.refs[r.Version] {
+				e.subscribe(resource.Route, route)
+			}
+		} else if len(e.refs[r.Version]) > 0 && !e.asking {
+			e.asking = true
+			e.sends = append(e.sends, &discoveryv3.DeltaDiscoveryRequest{TypeUrl: string(resource.Scope), ResourceNamesSubscribe: []string{"*"}})
+		} else if len(e.have[resource.Scope]) > 0 {
+			// It waits for nothing.
+			e.active[r.Name] = e.refs[r.Version]
 		}
+	case resource.Scope:
+		e.subscribe(resource.Route, r.Name)
 	}
 }
 
@@ -202,11 +215,14 @@ func (e *envoy) remove(t resource.Type, name string) {
 		delete(e.warming, name)
 	case resource.Listener:
 		delete(e.active, name)
+	case resource.Scope:
+		e.unsubscribe(resource.Route, name)
 	}
 }
 
 // warm switches listeners over to the routes of their newest version once
-// all of those are there, and lets go of routes that no listener uses.
+// all of those are there, and lets go of routes that no listener uses, and of
+// scopes if none uses any.
 func (e *envoy) warm() {
 	used := map[string]bool{}
 	for _, name := range slices.Sorted(maps.Keys(e.have[resource.Listener])) {
@@ -224,6 +240,16 @@ func (e *envoy) warm() {
 			used[route] = true
 		}
 	}
+	if e.scoped {
+		if e.asking && len(used) == 0 {
+			e.asking = false
+			e.sends = append(e.sends, &discoveryv3.DeltaDiscoveryRequest{TypeUrl: string(resource.Scope), ResourceNamesUnsubscribe: []string{"*"}})
+			for name := range e.have[resource.Scope] {
+				e.remove(resource.Scope, name)
+			}
+		}
+		return
+	}
 	for _, route := range slices.Sorted(maps.Keys(e.subs[resource.Route])) {
 		if !used[route] {
 			e.unsubscribe(resource.Route, route)
@@ -236,6 +262,9 @@ func (e *envoy) warm() {
 func (e *envoy) broken() string {
 	for listener, routes := range e.active {
 		for _, route := range routes {
+			if _, ok := e.have[resource.Route][route]; !ok && e.subs[resource.Route][route] {
+				return fmt.Sprintf("listener %s, which has not route %s", listener, route)
+			}
 			for _, cluster := range e.refs[e.have[resource.Route][route].Version] {
 				serving, warming := e.warming[cluster]
 				if _, ok := e.have[resource.Cluster][cluster]; (!ok || warming && !serving) && !e.refused[cluster] {
@@ -249,7 +278,7 @@ func (e *envoy) broken() string {
 
 // snapshot draws a consistent set; the version of a route or a listener says
 // what it names.
-func snapshot(rnd *rand.Rand, refs map[string][]string, bad bool) resource.Set {
+func snapshot(rnd *rand.Rand, refs map[string][]string, bad, scoped bool) resource.Set {
 	version := func() string {
 		n := rnd.IntN(12)
 		if n == 0 && bad {
@@ -287,6 +316,9 @@ func snapshot(rnd *rand.Rand, refs map[string][]string, bad bool) resource.Set {
 	}
 	for _, r := range slices.Sorted(maps.Keys(used)) {
 		naming(resource.Route, r, some(clusters...))
+		if scoped {
+			set.Put(made(resource.Scope, r, fmt.Sprint(rnd.IntN(2)), r))
+		}
 	}
 	return set
 }
@@ -313,12 +345,13 @@ func anyOrder(t *testing.T, seed uint64) {
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	e := newEnvoy()
 	e.running = rnd.IntN(4) > 0
+	e.scoped = rnd.IntN(2) > 0
 	s := New()
 	var target resource.Set
 	var wire []*discoveryv3.DeltaDiscoveryResponse
 
 	publish := func(bad bool) {
-		target = snapshot(rnd, e.refs, bad)
+		target = snapshot(rnd, e.refs, bad, e.scoped)
 		wire = append(wire, s.Publish(target).Responses...)
 	}
 	toServer := func() {

@@ -24,6 +24,7 @@ var types = map[string]resource.Type{
 	"endpoint": resource.Endpoint,
 	"secret":   resource.Secret,
 	"listener": resource.Listener,
+	"scope":    resource.Scope,
 	"route":    resource.Route,
 }
 
@@ -43,11 +44,7 @@ func made(t resource.Type, name, version string, refs ...string) resource.Resour
 		body = binary.AppendUvarint(body, uint64(len(r)))
 		body = append(body, r...)
 	}
-	return resource.Resource{
-		Key:     resource.Key{Type: t, Name: name},
-		Version: version,
-		Body:    &anypb.Any{TypeUrl: string(t), Value: body},
-	}
+	return resource.Marshalled(resource.Key{Type: t, Name: name}, version, &anypb.Any{TypeUrl: string(t), Value: body})
 }
 
 // TestScripts runs each file of testdata: a line that starts with a command is

@@ -2,11 +2,13 @@ package ads
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strconv"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/porchlight-lb/porchlight/gateway/xds/resource"
 )
@@ -16,9 +18,10 @@ import (
 var (
 	stages = [...][]resource.Type{
 		{resource.Cluster, resource.Endpoint, resource.Secret},
-		{resource.Listener, resource.Route},
+		{resource.Scope, resource.Route},
+		{resource.Listener, resource.Scope, resource.Route},
 	}
-	removals = [...]resource.Type{resource.Listener, resource.Route, resource.Secret, resource.Endpoint, resource.Cluster}
+	removals = [...]resource.Type{resource.Listener, resource.Scope, resource.Route, resource.Secret, resource.Endpoint, resource.Cluster}
 )
 
 // Refusal is a resource that the client refuses in this version.
@@ -57,10 +60,12 @@ func (e *UnknownTypeError) Error() string {
 // Session is the state of one stream. It is not safe for concurrent use.
 type Session struct {
 	target resource.Set // nil until the first snapshot
-	kinds  map[resource.Type]*kind
-	nonce  uint64
-	live   []string
-	out    Output
+	// whole are the route configurations of the snapshot, as they came.
+	whole map[string]resource.Resource
+	kinds map[resource.Type]*kind
+	nonce uint64
+	live  []string
+	out   Output
 }
 
 // New returns the session of a stream on which nothing was said yet.
@@ -81,6 +86,12 @@ func (s *Session) Live() []string { return s.live }
 // client should have. Nothing is sent before the first call.
 func (s *Session) Publish(set resource.Set) Output {
 	old := s.target
+	if old == nil || !sameMap(s.whole, set[resource.Route]) {
+		set = s.divided(set)
+	} else {
+		set = maps.Clone(set)
+		set[resource.Route] = old[resource.Route]
+	}
 	s.target = set
 	for _, t := range removals {
 		k := s.kinds[t]
@@ -92,10 +103,13 @@ func (s *Session) Publish(set resource.Set) Output {
 				k.dirty[name] = struct{}{}
 			}
 		}
-		for name := range old[t] {
+		for name, r := range old[t] {
 			if _, ok := set[t][name]; !ok {
 				k.dirty[name] = struct{}{}
 				delete(k.rejected, name)
+				if t == resource.Scope {
+					s.awaitNoRoutes(r)
+				}
 			}
 		}
 		if old == nil {
@@ -172,8 +186,10 @@ func (s *Session) advance() {
 	if !s.kinds[resource.Cluster].heard {
 		return
 	}
-	if s.send(stages[1]) {
-		return
+	for _, stage := range stages[1:] {
+		if s.send(stage) {
+			return
+		}
 	}
 	s.settle()
 	for _, t := range removals {
@@ -224,6 +240,7 @@ func (s *Session) pass() bool {
 // heard says that the client has told everything it has.
 func (s *Session) heard() bool {
 	return s.kinds[resource.Cluster].heard && s.kinds[resource.Listener].heard &&
+		(s.kinds[resource.Scope].heard || len(s.target[resource.Scope]) == 0) &&
 		(s.kinds[resource.Route].heard || len(s.target[resource.Route]) == 0)
 }
 
@@ -250,7 +267,7 @@ func (s *Session) accepted(k *kind, b *batch) {
 		}
 		k.gone(r.Name)
 		k.have[r.Name] = r
-		if k.typ == resource.Listener {
+		if k.typ == resource.Listener || k.typ == resource.Scope {
 			s.awaitRoutes(r)
 		}
 	}
@@ -260,13 +277,24 @@ func (s *Session) accepted(k *kind, b *batch) {
 	}
 }
 
-// awaitRoutes waits for the subscriptions to the route configurations of an
-// accepted listener.
-func (s *Session) awaitRoutes(listener resource.Resource) {
-	k := s.kinds[resource.Route]
+// awaitRoutes waits for the subscriptions to the route configurations that an
+// accepted listener or scope names.
+func (s *Session) awaitRoutes(by resource.Resource) {
+	k, body := s.kinds[resource.Route], by.Body()
 	for name := range s.target[resource.Route] {
-		if !k.wants(name) && references(listener, name) {
+		if !k.wants(name) && references(body, name) {
 			k.awaited[name] = struct{}{}
+		}
+	}
+}
+
+// awaitNoRoutes ends the wait for subscriptions to the route configurations of
+// a scope that the client may never get.
+func (s *Session) awaitNoRoutes(scope resource.Resource) {
+	k, body := s.kinds[resource.Route], scope.Body()
+	for name := range k.awaited {
+		if references(body, name) {
+			delete(k.awaited, name)
 		}
 	}
 }
@@ -287,6 +315,9 @@ func (s *Session) refused(k *kind, b *batch, detail string) {
 		r := b.update[0]
 		k.doubt(r, true)
 		k.rejected[r.Name] = r.Version
+		if k.typ == resource.Route {
+			s.divideAnew(r.Name)
+		}
 		s.out.Refusals = append(s.out.Refusals, Refusal{Key: r.Key, Version: r.Version, Detail: detail})
 	case alone:
 		// Nothing more can be done about it than to forget the resource.
@@ -316,6 +347,9 @@ func (s *Session) sendUpdates(k *kind) bool {
 		names, last := k.next()
 		size := 0
 		for _, name := range names {
+			if s.early(k, name) {
+				continue
+			}
 			switch r, v := k.decide(name, s.target[k.typ]); v {
 			case nothing:
 				delete(k.dirty, name)
@@ -325,7 +359,7 @@ func (s *Session) sendUpdates(k *kind) bool {
 				if k.typ == resource.Cluster {
 					s.warm(name)
 				}
-				size += len(r.Body.GetValue())
+				size += r.Size()
 			case absent:
 				b.remove = append(b.remove, name)
 			case removal:
@@ -353,7 +387,8 @@ func (s *Session) sendUpdates(k *kind) bool {
 
 // namers are the types whose resources may name one of the type.
 var namers = map[resource.Type][]resource.Type{
-	resource.Route:    {resource.Listener},
+	resource.Scope:    {resource.Listener},
+	resource.Route:    {resource.Listener, resource.Scope},
 	resource.Secret:   {resource.Listener, resource.Cluster},
 	resource.Endpoint: {resource.Listener, resource.Route},
 	resource.Cluster:  {resource.Listener, resource.Route},
@@ -389,7 +424,7 @@ func (s *Session) sendRemovals(k *kind) bool {
 	outdated := s.outdated(namers[k.typ])
 	slices.Sort(gone)
 	for _, name := range gone {
-		if slices.ContainsFunc(outdated, func(r resource.Resource) bool { return references(r, name) }) {
+		if slices.ContainsFunc(outdated, func(body *anypb.Any) bool { return references(body, name) }) {
 			continue
 		}
 		delete(k.dirty, name)
@@ -403,21 +438,22 @@ func (s *Session) sendRemovals(k *kind) bool {
 	return true
 }
 
-// outdated returns what the client has of the types and should not have any
-// more: the last good versions of what it refused, and what those keep.
-func (s *Session) outdated(of []resource.Type) []resource.Resource {
-	var out []resource.Resource
+// outdated returns the bodies of what the client has of the types and should
+// not have any more: the last good versions of what it refused, and what those
+// keep. One that is not known is nil.
+func (s *Session) outdated(of []resource.Type) []*anypb.Any {
+	var out []*anypb.Any
 	for _, t := range of {
 		k := s.kinds[t]
 		for name, r := range k.have {
 			_, wanted := s.target[t][name]
 			if _, rejected := k.rejected[name]; rejected || !wanted {
-				out = append(out, r)
+				out = append(out, r.Body())
 			}
 		}
 		for name := range k.unsure {
 			if _, wanted := s.target[t][name]; !wanted {
-				out = append(out, resource.Resource{})
+				out = append(out, nil)
 			}
 		}
 	}
@@ -434,7 +470,7 @@ func (s *Session) respond(k *kind, b *batch) {
 		RemovedResources: b.remove,
 	}
 	for _, r := range b.update {
-		resp.Resources = append(resp.Resources, &discoveryv3.Resource{Name: r.Name, Version: r.Version, Resource: r.Body})
+		resp.Resources = append(resp.Resources, &discoveryv3.Resource{Name: r.Name, Version: r.Version, Resource: r.Body()})
 	}
 	s.out.Responses = append(s.out.Responses, resp)
 }

@@ -24,12 +24,13 @@ const (
 	Endpoint Type = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
 	Listener Type = "type.googleapis.com/envoy.config.listener.v3.Listener"
 	Route    Type = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
+	Scope    Type = "type.googleapis.com/envoy.config.route.v3.ScopedRouteConfiguration"
 	Secret   Type = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 )
 
 // Types are all of them in the order in which a new Envoy needs them: what is
 // named before what names it.
-var Types = [...]Type{Secret, Cluster, Endpoint, Listener, Route}
+var Types = [...]Type{Secret, Cluster, Endpoint, Listener, Scope, Route}
 
 // Key identifies a resource within a fleet.
 type Key struct {
@@ -48,11 +49,55 @@ func (k Key) Compare(o Key) int {
 // Resource is one resource in one version. It is immutable.
 type Resource struct {
 	Key
-	// Version is a hash of Body, or of the hashes of its parts, in hex: equal
+	// Version is a hash of the body, or of the hashes of its parts, in hex: equal
 	// content has an equal version, whoever made it and whenever.
 	Version string
-	// Body is the marshalled message.
-	Body *anypb.Any
+
+	// One of both; neither where the content is not known.
+	body *anypb.Any
+	made *composition
+}
+
+// Known says that the content is known, and not the version alone.
+func (r Resource) Known() bool { return r.body != nil || r.made != nil }
+
+// Body returns the marshalled message, put together for each call where the
+// resource is of parts; nil where it is not known.
+func (r Resource) Body() *anypb.Any {
+	if r.made == nil {
+		return r.body
+	}
+	c := r.made
+	b := append(make([]byte, 0, r.Size()), c.head.bytes...)
+	for _, p := range c.parts {
+		b = protowire.AppendTag(b, c.field, protowire.BytesType)
+		b = protowire.AppendBytes(b, p.bytes)
+	}
+	return &anypb.Any{TypeUrl: string(r.Type), Value: b}
+}
+
+// Size is that of the marshalled message, in bytes.
+func (r Resource) Size() int {
+	if r.made == nil {
+		return len(r.body.GetValue())
+	}
+	size := len(r.made.head.bytes)
+	for _, p := range r.made.parts {
+		size += protowire.SizeTag(r.made.field) + protowire.SizeBytes(len(p.bytes))
+	}
+	return size
+}
+
+// composition is what a resource was put together from.
+type composition struct {
+	head  *Part
+	field protowire.Number
+	parts []*Part
+}
+
+// Marshalled returns a resource whose body and version are given.
+func Marshalled(k Key, version string, body *anypb.Any) Resource {
+	return Resource{Key: k, Version: version, body: body}
 }
 
 // New wraps a message. Map fields are marshalled in a fixed order.
@@ -69,57 +114,85 @@ func New(t Type, name string, m proto.Message) Resource {
 	return Resource{
 		Key:     Key{Type: t, Name: name},
 		Version: hex.EncodeToString(sum[:sumSize]),
-		Body:    &anypb.Any{TypeUrl: string(t), Value: b},
+		body:    &anypb.Any{TypeUrl: string(t), Value: b},
 	}
 }
 
 // Part is an element of a repeated field of a resource, marshalled once for all
-// the versions of the resource that it is in.
+// the versions of the resource that it is in. It is immutable.
 type Part struct {
+	// Name is unique within the resource.
+	Name  string
 	bytes []byte
 	sum   [sumSize]byte
 }
+
+// Equal says that two parts have one content.
+func (p *Part) Equal(o *Part) bool { return p == o || p.sum == o.sum }
 
 // sumSize is how much of a hash is kept, in bytes.
 const sumSize = 12
 
 // NewPart marshals an element; see New for the panic.
-func NewPart(m proto.Message) *Part {
+func NewPart(name string, m proto.Message) *Part {
 	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
 	if err != nil {
 		panic(fmt.Sprintf("marshal %T: %v", m, err))
 	}
 	sum := sha256.Sum256(b)
-	p := &Part{bytes: b}
+	p := &Part{Name: name, bytes: b}
 	copy(p.sum[:], sum[:])
 	return p
 }
 
 // Compose makes a resource from its head, the message without one repeated
 // field of messages, and the elements of that field. The version is a hash of
-// the head and of the parts' hashes: it says the same as one of Body, and costs
-// a fraction of it where a resource is large and little of it changes.
+// the head and of the parts' hashes: it says the same as one of the body, and
+// costs a fraction of it where a resource is large and little of it changes.
 func Compose(t Type, name string, head proto.Message, field protowire.Number, parts []*Part) Resource {
-	h := NewPart(head)
-	size := len(h.bytes)
-	sums := make([]byte, 0, (len(parts)+1)*sumSize)
-	sums = append(sums, h.sum[:]...)
-	for i := range parts {
-		size += protowire.SizeTag(field) + protowire.SizeBytes(len(parts[i].bytes))
-		sums = append(sums, parts[i].sum[:]...)
-	}
-	body := append(make([]byte, 0, size), h.bytes...)
-	for i := range parts {
-		body = protowire.AppendTag(body, field, protowire.BytesType)
-		body = protowire.AppendBytes(body, parts[i].bytes)
+	return compose(Key{Type: t, Name: name}, &composition{NewPart("", head), field, parts})
+}
+
+func compose(k Key, c *composition) Resource {
+	sums := make([]byte, 0, (len(c.parts)+1)*sumSize)
+	sums = append(sums, c.head.sum[:]...)
+	for _, p := range c.parts {
+		sums = append(sums, p.sum[:]...)
 	}
 	sum := sha256.Sum256(sums)
-	return Resource{
-		Key:     Key{Type: t, Name: name},
-		Version: hex.EncodeToString(sum[:sumSize]),
-		Body:    &anypb.Any{TypeUrl: string(t), Value: body},
-	}
+	return Resource{Key: k, Version: hex.EncodeToString(sum[:sumSize]), made: c}
 }
+
+// Parts returns the parts that the resource was put together from, in order,
+// which the caller must not change; nil where it was not.
+func (r Resource) Parts() []*Part {
+	if r.made == nil {
+		return nil
+	}
+	return r.made.parts
+}
+
+// With returns the resource, which Compose made, with other parts.
+func (r Resource) With(parts []*Part) Resource {
+	return compose(r.Key, &composition{r.made.head, r.made.field, parts})
+}
+
+// Alike says that two resources were put together and differ in their parts at
+// the most.
+func Alike(a, b Resource) bool {
+	return a.made != nil && b.made != nil && a.Key == b.Key && a.made.field == b.made.field && a.made.head.Equal(b.made.head)
+}
+
+// Changed returns the name of the route configuration that stands before the
+// named one: what it has virtual hosts for is routed by it.
+func Changed(route string) string { return route + changedSuffix }
+
+// changedSuffix is in no other name: the API allows it in none.
+const changedSuffix = "#changed"
+
+// Unchanged returns the name of the route configuration that the named one
+// stands before, and false where it stands before none.
+func Unchanged(route string) (string, bool) { return strings.CutSuffix(route, changedSuffix) }
 
 // Set is the resources of one fleet, by type, then by name.
 type Set map[Type]map[string]Resource

@@ -72,18 +72,21 @@ func TestCompose(t *testing.T) {
 	compose := func() resource.Resource {
 		var parts []*resource.Part
 		for _, h := range hosts {
-			parts = append(parts, resource.NewPart(h))
+			parts = append(parts, resource.NewPart(h.Name, h))
 		}
 		return resource.Compose(resource.Route, "r", &routev3.RouteConfiguration{Name: "r", IgnorePortInHostMatching: true}, 2, parts)
 	}
 	first := compose()
 	var got routev3.RouteConfiguration
-	if err := first.Body.UnmarshalTo(&got); err != nil {
+	if err := first.Body().UnmarshalTo(&got); err != nil {
 		t.Fatal(err)
 	}
 	want := &routev3.RouteConfiguration{Name: "r", IgnorePortInHostMatching: true, VirtualHosts: hosts}
 	if !proto.Equal(&got, want) {
 		t.Errorf("got %v, want %v", &got, want)
+	}
+	if got, want := first.Size(), len(first.Body().Value); got != want {
+		t.Errorf("size %d of %d bytes", got, want)
 	}
 	if again := compose(); again.Version != first.Version {
 		t.Errorf("equal content has versions %s and %s", first.Version, again.Version)
