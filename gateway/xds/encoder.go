@@ -73,7 +73,7 @@ func (e *Encoder) Encode(f *ir.Fleet) (changed []resource.Resource, removed []re
 				if name := was.Chains[i].Name; gone[name] {
 					delete(e.tables, name)
 					for _, t := range []resource.Type{resource.Scope, resource.Route} {
-						removed = append(removed, resource.Key{Type: t, Name: name}, resource.Key{Type: t, Name: resource.Changed(name)})
+						removed = append(removed, resource.Key{Type: t, Name: name}, resource.Key{Type: t, Name: resource.Rest(name)})
 					}
 				}
 			}

@@ -201,36 +201,67 @@ admin: {address: {socket_address: {address: 127.0.0.1, port_value: 0}}}
 			}
 		}
 	}
+	name := fmt.Sprintf("infra/gw%06d/80", first)
+	table, rest := "RouteConfiguration "+name, "RouteConfiguration "+resource.Rest(name)
 	hosts := map[string]uint32{"a.io": 201, "b.io": 202, "*.w.io": 203}
 	serve(map[int]map[string]uint32{first: hosts})
-	answers(first, map[string]int{"a.io": 201, "b.io:8080": 202, "x.w.io": 203, "c.io": 404, "d.w.io": 203})
+	want := map[string]int{"a.io": 201, "b.io:8080": 202, "x.w.io": 203, "c.io": 404, "d.w.io": 203}
+	answers(first, want)
 
-	name := fmt.Sprintf("infra/gw%06d/80", first)
-	hosts["a.io"], hosts["c.io"], hosts["d.w.io"] = 204, 205, 206
+	// A small table is sent as it is.
+	hosts["a.io"], want["a.io"] = 204, 204
+	if sent := serve(map[int]map[string]uint32{first: hosts}); !slices.Equal(sent, []string{table}) {
+		t.Errorf("for a host of a few, Envoy was sent %v", sent)
+	}
+	answers(first, want)
+
+	// One that has become large is divided.
+	for i := range 300 {
+		hosts[fmt.Sprintf("h%d.io", i)] = 205
+	}
+	if sent := serve(map[int]map[string]uint32{first: hosts}); !slices.Equal(sent, []string{rest, table}) {
+		t.Errorf("for many hosts, Envoy was sent %v", sent)
+	}
+	want["h299.io"] = 205
+	answers(first, want)
+
+	hosts["a.io"], hosts["c.io"], hosts["d.w.io"] = 206, 205, 206
 	delete(hosts, "b.io")
-	if sent := serve(map[int]map[string]uint32{first: hosts}); !slices.Equal(sent, []string{"RouteConfiguration " + resource.Changed(name)}) {
-		t.Errorf("for some hosts, Envoy was sent %v", sent)
+	if sent := serve(map[int]map[string]uint32{first: hosts}); !slices.Equal(sent, []string{table}) {
+		t.Errorf("for some hosts of many, Envoy was sent %v", sent)
 	}
-	want := map[string]int{"a.io": 204, "A.IO:8080": 204, "b.io": 404, "c.io": 205, "x.w.io": 203, "d.w.io": 206}
+	maps.Copy(want, map[string]int{"a.io": 206, "A.IO:8080": 206, "b.io:8080": 404, "c.io": 205, "d.w.io": 206})
 	answers(first, want)
 
-	// With a wildcard it is given the table, and nothing stands before that.
-	hosts["*.w.io"] = 207
-	if sent := serve(map[int]map[string]uint32{first: hosts}); !slices.Equal(sent, []string{"RouteConfiguration " + name, "RouteConfiguration " + resource.Changed(name)}) {
-		t.Errorf("for a wildcard, Envoy was sent %v", sent)
+	// With a wildcard it is given the rest, and nothing is looked at before that.
+	hosts["*.w.io"], want["x.w.io"] = 207, 207
+	if sent := serve(map[int]map[string]uint32{first: hosts}); !slices.Equal(sent, []string{rest, table}) {
+		t.Errorf("for a wildcard of many, Envoy was sent %v", sent)
 	}
-	want["x.w.io"] = 207
 	answers(first, want)
 
-	// On another stream nobody knows what stands before the table that it has.
-	hosts["a.io"] = 211
+	// On another stream nobody knows what is looked at before the rest that it has.
+	hosts["a.io"], want["a.io"], want["A.IO:8080"] = 211, 211, 211
 	serve(map[int]map[string]uint32{first: hosts})
-	want["a.io"], want["A.IO:8080"] = 211, 211
 	f.drop <- struct{}{}
-	if sent := serve(map[int]map[string]uint32{first: hosts}); !slices.Contains(sent, "RouteConfiguration "+name) || !slices.Contains(sent, "RouteConfiguration "+resource.Changed(name)) {
+	if sent := serve(map[int]map[string]uint32{first: hosts}); !slices.Contains(sent, table) || !slices.Contains(sent, rest) {
 		t.Errorf("after it came back, Envoy was sent %v", sent)
 	}
 	answers(first, want)
+
+	// Small again, it is in one piece, also for an Envoy that comes back.
+	for i := range 300 {
+		delete(hosts, fmt.Sprintf("h%d.io", i))
+	}
+	if sent := serve(map[int]map[string]uint32{first: hosts}); !slices.Equal(sent, []string{table, rest}) {
+		t.Errorf("for few hosts again, Envoy was sent %v", sent)
+	}
+	want["h299.io"] = 404
+	answers(first, want)
+	f.drop <- struct{}{}
+	if sent := serve(map[int]map[string]uint32{first: hosts}); slices.Contains(sent, table) || slices.Contains(sent, rest) {
+		t.Errorf("after it came back to the same, Envoy was sent %v", sent)
+	}
 
 	// The routes of a listener that comes later are there when it is.
 	serve(map[int]map[string]uint32{first: hosts, second: {"*": 208}})

@@ -59,19 +59,28 @@ func TestEnvoyAnswers(t *testing.T) {
 			if len(a.Files) != 2 || a.Files[0].Name != "requests.txt" || a.Files[1].Name != "answers.txt" {
 				t.Fatal("a case is requests.txt and answers.txt")
 			}
-			g := start(t, envoy, readCase(t, filepath.Join(cases, name+".txtar")))
-			var got strings.Builder
-			for line := range strings.Lines(string(a.Files[0].Data)) {
-				if line = strings.TrimSpace(line); line != "" {
-					fmt.Fprintf(&got, "%s\n%s", line, g.ask(t, line))
+			answers := func(set resource.Set) string {
+				g := run(t, envoy, set)
+				var got strings.Builder
+				for line := range strings.Lines(string(a.Files[0].Data)) {
+					if line = strings.TrimSpace(line); line != "" {
+						fmt.Fprintf(&got, "%s\n%s", line, g.ask(t, line))
+					}
 				}
+				return got.String()
+			}
+			set := served(t, readCase(t, filepath.Join(cases, name+".txtar")))
+			got := answers(set)
+			divide(set)
+			if diff := cmp.Diff(got, answers(set)); diff != "" {
+				t.Errorf("with divided tables, there are other answers (-whole +divided):\n%s", diff)
 			}
 			if *update {
-				a.Files[1].Data = []byte(got.String())
+				a.Files[1].Data = []byte(got)
 				if err := os.WriteFile(file, txtar.Format(a), 0o644); err != nil {
 					t.Fatal(err)
 				}
-			} else if diff := cmp.Diff(string(a.Files[1].Data), got.String()); diff != "" {
+			} else if diff := cmp.Diff(string(a.Files[1].Data), got); diff != "" {
 				t.Errorf("answers (-want +got; go test ./gateway/xds -run 'TestEnvoyAnswers/%s$' -update rewrites them):\n%s", name, diff)
 			}
 		})
@@ -80,7 +89,7 @@ func TestEnvoyAnswers(t *testing.T) {
 
 // An invalid backend fails its share of the requests, and no more.
 func TestEnvoySharesByWeight(t *testing.T) {
-	g := start(t, envoybin.Path(t), readCase(t, filepath.Join(cases, "backends.txtar")))
+	g := run(t, envoybin.Path(t), served(t, readCase(t, filepath.Join(cases, "backends.txtar"))))
 	const n = 1000
 	status := map[int]int{}
 	for range n {
@@ -99,9 +108,19 @@ type live struct {
 	addresses map[string]string
 }
 
-// start runs Envoy with the resources of a case, and a server for each
-// cluster but those of a Service named empty, until the test ends.
-func start(t *testing.T, envoy string, o *manifest.Objects) *live {
+// divide has every table be in the rest alone.
+func divide(set resource.Set) {
+	for _, first := range set.Sorted(resource.Route) {
+		if rest, ok := set[resource.Route][resource.Rest(first.Name)]; ok {
+			set.Put(first.With(rest.Parts()))
+			set.Put(rest.With(first.Parts()))
+		}
+	}
+}
+
+// served returns the resources of a case, with a server for each cluster but
+// those of a Service named empty, which run until the test ends.
+func served(t *testing.T, o *manifest.Objects) resource.Set {
 	o.AssumeFacts()
 	set := resources(t, o)
 	for _, f := range ingest.Translate(o.Input).Fleets {
@@ -113,7 +132,7 @@ func start(t *testing.T, envoy string, o *manifest.Objects) *live {
 			set.Put(xds.Endpoints(e))
 		}
 	}
-	return run(t, envoy, set)
+	return set
 }
 
 // backend is a server that says what it saw.

@@ -16,27 +16,27 @@ import (
 
 // A table is two route configurations, because Envoy loads a whole one for a
 // change of one virtual host; see docs/decisions/0011-two-route-configurations.md.
-// A request is looked for in the one with the virtual hosts that have changed.
-// What that has no virtual host for matches its last one, which has the request
-// looked for in the other.
+// A request is looked for in the one of the table's name. Where that is not the
+// whole table, what it has no virtual host for matches its last one, which has
+// the request looked for in the rest.
 const (
 	// routesHeader names the route configuration that a request is looked for
 	// in. Clients cannot set it, and backends do not see it.
 	routesHeader = "x-porchlight-routes"
-	// unchangedFilter changes it.
-	unchangedFilter = "unchanged"
-	everyDomain     = "*"
+	// restFilter changes it.
+	restFilter  = "rest"
+	everyDomain = "*"
 )
 
-// scopes returns what a chain has beside its route configuration: that for
-// what has changed, with nothing in it, and the keys of both.
+// scopes returns what a chain has beside its table: the rest, with nothing in it
+// but what leads to it, and the keys of both.
 func scopes(chain string) []resource.Resource {
-	changed := resource.Changed(chain)
+	rest := resource.Rest(chain)
 	return []resource.Resource{
 		scope(chain),
-		scope(changed),
-		resource.Compose(resource.Route, changed, routeHead(changed), virtualHosts, []*resource.Part{
-			resource.NewPart(everyDomain, unchanged()),
+		scope(rest),
+		resource.Compose(resource.Route, rest, routeHead(rest), virtualHosts, []*resource.Part{
+			resource.NewPart(everyDomain, toRest()),
 		}),
 	}
 }
@@ -51,15 +51,15 @@ func scope(name string) resource.Resource {
 	})
 }
 
-// unchanged has a request looked for in the other route configuration, whose
-// answer is the one that counts.
-func unchanged() *routev3.VirtualHost {
+// toRest has a request looked for in the rest of its table, whose answer is the
+// one that counts.
+func toRest() *routev3.VirtualHost {
 	return &routev3.VirtualHost{Name: everyDomain, Domains: []string{everyDomain}, Routes: []*routev3.Route{{
 		Match:  &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}},
 		Action: &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{Status: 404}},
 		TypedPerFilterConfig: map[string]*anypb.Any{
 			// Nothing but that it is on.
-			unchangedFilter: pack(&routev3.FilterConfig{Config: &anypb.Any{}}),
+			restFilter: pack(&routev3.FilterConfig{Config: &anypb.Any{}}),
 		},
 	}}}
 }
@@ -105,10 +105,10 @@ func KeepScopes() *listenerv3.FilterChain {
 func inScopes(m *hcmv3.HttpConnectionManager, chain string) {
 	m.RouteSpecifier = scopedRoutes(chain)
 	m.EarlyHeaderMutationExtensions = []*corev3.TypedExtensionConfig{{
-		Name: "changed",
+		Name: "first",
 		TypedConfig: pack(&earlyv3.HeaderMutation{Mutations: []*mutationv3.HeaderMutation{{
 			Action: &mutationv3.HeaderMutation_Append{Append: &corev3.HeaderValueOption{
-				Header:       &corev3.HeaderValue{Key: routesHeader, Value: resource.Changed(chain)},
+				Header:       &corev3.HeaderValue{Key: routesHeader, Value: chain},
 				AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
 			}},
 		}}}),
@@ -119,10 +119,10 @@ func inScopes(m *hcmv3.HttpConnectionManager, chain string) {
 		return &corev3.CidrRange{AddressPrefix: family, PrefixLen: wrapperspb.UInt32(0)}
 	}
 	m.HttpFilters = append([]*hcmv3.HttpFilter{{
-		Name:     unchangedFilter,
+		Name:     restFilter,
 		Disabled: true,
 		ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: pack(&taggingv3.IPTagging{
-			IpTags:      []*taggingv3.IPTagging_IPTag{{IpTagName: chain, IpList: []*corev3.CidrRange{every("0.0.0.0"), every("::")}}},
+			IpTags:      []*taggingv3.IPTagging_IPTag{{IpTagName: resource.Rest(chain), IpList: []*corev3.CidrRange{every("0.0.0.0"), every("::")}}},
 			IpTagHeader: &taggingv3.IPTagging_IpTagHeader{Header: routesHeader, Action: taggingv3.IPTagging_IpTagHeader_SANITIZE},
 		})},
 	}}, m.HttpFilters...)

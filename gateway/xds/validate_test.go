@@ -72,7 +72,7 @@ func TestEnvoyAcceptsManyHostnames(t *testing.T) {
 	set := resources(t, objects)
 	validate(t, envoybin.Path(t), set)
 	for _, r := range set.Sorted(resource.Route) {
-		if _, changed := resource.Unchanged(r.Name); !changed && r.Size() < 64<<10 {
+		if _, rest := resource.RestOf(r.Name); !rest && r.Size() < 64<<10 {
 			t.Errorf("%s has %d bytes; want all hostnames in it", r.Name, r.Size())
 		}
 	}
@@ -207,7 +207,7 @@ func inline(t *testing.T, set resource.Set, fc *listenerv3.FilterChain) {
 		m := unpack(t, f.GetTypedConfig(), &hcmv3.HttpConnectionManager{})
 		scoped := m.GetScopedRoutes()
 		var inlined []*routev3.ScopedRouteConfiguration
-		for _, name := range []string{scoped.Name, resource.Changed(scoped.Name)} {
+		for _, name := range []string{scoped.Name, resource.Rest(scoped.Name)} {
 			k, ok := set.Get(resource.Key{Type: resource.Scope, Name: name})
 			r, ok2 := set.Get(resource.Key{Type: resource.Route, Name: name})
 			if !ok || !ok2 {

@@ -2,6 +2,7 @@ package ads
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -31,7 +32,11 @@ func (h hosts) of(host string) string {
 	return h[best]
 }
 
-const table = "t"
+const (
+	table = "t"
+	// toRest is the content that leads to the rest of a table.
+	toRest = "to rest"
+)
 
 func (h hosts) set() resource.Set {
 	part := func(domain, content string) *resource.Part {
@@ -43,7 +48,7 @@ func (h hosts) set() resource.Set {
 	}
 	slices.SortFunc(parts, func(a, b *resource.Part) int { return strings.Compare(a.Name, b.Name) })
 	set := resource.Set{}
-	for name, parts := range map[string][]*resource.Part{table: parts, resource.Changed(table): {part("*", "")}} {
+	for name, parts := range map[string][]*resource.Part{table: parts, resource.Rest(table): {part("*", toRest)}} {
 		set.Put(resource.Compose(resource.Route, name, &routev3.RouteConfiguration{Name: name}, 2, parts))
 	}
 	return set
@@ -54,8 +59,11 @@ type dividedClient struct {
 	t       *testing.T
 	session *Session
 	has     map[string]hosts
-	queue   []*discoveryv3.DeltaDiscoveryResponse
-	tables  int // how often it got the table
+	// versions of what it has.
+	versions map[string]string
+	queue    []*discoveryv3.DeltaDiscoveryResponse
+	rests    int // how often it got the rest of the table
+	removed  []string
 }
 
 func (c *dividedClient) say(req *discoveryv3.DeltaDiscoveryRequest) {
@@ -72,6 +80,11 @@ func (c *dividedClient) receive() {
 	resp := c.queue[0]
 	c.queue = c.queue[1:]
 	answer := &discoveryv3.DeltaDiscoveryRequest{TypeUrl: resp.TypeUrl, ResponseNonce: resp.Nonce}
+	c.removed = append(c.removed, resp.RemovedResources...)
+	if resp.TypeUrl != string(resource.Route) {
+		c.say(answer)
+		return
+	}
 	if len(resp.Resources) > 1 {
 		c.t.Fatalf("%d route configurations at once: their order is the client's", len(resp.Resources))
 	}
@@ -93,8 +106,9 @@ func (c *dividedClient) receive() {
 		if answer.ErrorDetail != nil {
 			continue
 		}
-		if c.has[r.Name] = h; r.Name == table {
-			c.tables++
+		c.versions[r.Name] = r.Version
+		if c.has[r.Name] = h; r.Name == resource.Rest(table) {
+			c.rests++
 		}
 	}
 	c.say(answer)
@@ -102,19 +116,30 @@ func (c *dividedClient) receive() {
 
 // answer is what the client answers for a host.
 func (c *dividedClient) answer(host string) string {
-	if content, ok := c.has[resource.Changed(table)][host]; ok {
+	if content := c.has[table].of(host); content != toRest {
 		return content
 	}
-	return c.has[table].of(host)
+	return c.has[resource.Rest(table)].of(host)
+}
+
+// connect begins a stream, on which the client names what it has.
+func (c *dividedClient) connect() {
+	c.session, c.queue = New(), nil
+	c.session.limits = limits{whole: 6, changed: 4}
+	for _, typ := range []resource.Type{resource.Cluster, resource.Listener} {
+		c.say(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: string(typ)})
+	}
+	c.say(&discoveryv3.DeltaDiscoveryRequest{
+		TypeUrl: string(resource.Route), ResourceNamesSubscribe: []string{table, resource.Rest(table)}, InitialResourceVersions: c.versions,
+	})
 }
 
 // A client never answers for a host as it did before a change that it had
 // taken in, whatever it refuses meanwhile, and comes to answer as is wanted.
 func TestDivided(t *testing.T) {
-	for seed := range uint64(400) {
+	for seed := range uint64(300) {
 		random := rand.New(rand.NewPCG(seed, 0))
-		c := &dividedClient{t: t, session: New(), has: map[string]hosts{}}
-		many := mostChanged + 40
+		c := &dividedClient{t: t, has: map[string]hosts{}, versions: map[string]string{}}
 		domain := func() string {
 			switch n := random.IntN(12); n {
 			case 0:
@@ -145,19 +170,41 @@ func TestDivided(t *testing.T) {
 				since[host] = i
 			}
 		}
-		for _, typ := range []resource.Type{resource.Cluster, resource.Listener} {
-			c.say(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: string(typ)})
-		}
-		c.say(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: string(resource.Route), ResourceNamesSubscribe: []string{table, resource.Changed(table)}})
 		publish := func() {
-			copied := hosts{}
-			for k, v := range wanted {
-				copied[k] = v
-			}
-			history = append(history, copied)
+			history = append(history, maps.Clone(wanted))
 			c.queue = append(c.queue, c.session.Publish(wanted.set()).Responses...)
 		}
-		change := func(i int) {
+		settle := func() {
+			t.Helper()
+			for len(c.queue) > 0 {
+				c.receive()
+				check()
+			}
+			for _, host := range probed {
+				if got, want := c.answer(host), wanted.of(host); got != want {
+					t.Fatalf("seed %d: in the end %s is answered by %q, want %q", seed, host, got, want)
+				}
+			}
+		}
+		c.connect()
+		for i := range 60 {
+			if len(c.queue) > 0 && (c.queue[0].TypeUrl != string(resource.Route) || random.IntN(2) == 0) {
+				c.receive()
+				check()
+				continue
+			}
+			switch random.IntN(20) {
+			case 0, 1:
+				for m := range 6 {
+					wanted[fmt.Sprintf("m%d", m)] = fmt.Sprintf("c%d", i)
+				}
+			case 2:
+				for m := range 6 {
+					delete(wanted, fmt.Sprintf("m%d", m))
+				}
+			case 3:
+				c.connect()
+			}
 			if d := domain(); random.IntN(4) == 0 {
 				delete(wanted, d)
 			} else {
@@ -166,61 +213,78 @@ func TestDivided(t *testing.T) {
 					wanted[d] = fmt.Sprintf("bad%d", i)
 				}
 			}
-		}
-		for i := range 60 {
-			if len(c.queue) > 0 && (c.queue[0].TypeUrl != string(resource.Route) || random.IntN(2) == 0) {
-				c.receive()
-				check()
-				continue
-			}
-			if random.IntN(10) == 0 {
-				for m := range many {
-					wanted[fmt.Sprintf("m%d", m)] = fmt.Sprintf("c%d", i)
-				}
-			}
-			change(i)
 			publish()
 		}
 		for d, content := range wanted {
 			wanted[d] = strings.TrimPrefix(content, "bad")
 		}
 		publish()
-		for len(c.queue) > 0 {
-			c.receive()
-			check()
+		settle()
+
+		// A small table is in one piece.
+		clear(wanted)
+		for i := range c.session.limits.whole {
+			wanted[fmt.Sprintf("h%d", i)] = "few"
 		}
-		for _, host := range probed {
-			if got, want := c.answer(host), wanted.of(host); got != want {
-				t.Fatalf("seed %d: in the end %s is answered by %q, want %q", seed, host, got, want)
-			}
-		}
-		if seed > 0 {
-			continue
-		}
-		// Once nothing stands before the table, new hosts are a matter of theirs.
-		wanted["*"] = "last"
 		publish()
-		for len(c.queue) > 0 {
-			c.receive()
+		settle()
+		if first, rest := c.has[table], c.has[resource.Rest(table)]; len(first) != len(wanted) || len(rest) != 1 {
+			t.Fatalf("seed %d: for %d hosts, the first has %d and the rest %d; want all, and what leads to the rest", seed, len(wanted), len(first), len(rest))
 		}
-		tables := c.tables
-		for i := range mostChanged {
-			wanted[fmt.Sprintf("n%d", i)] = "new"
+		// Of a large one, changes of some hosts are a matter of those.
+		wanted["*.v"], wanted["a"], wanted["b"] = "some", "some", "some"
+		publish()
+		settle()
+		rests := c.rests
+		for _, change := range []func(){
+			func() { delete(wanted, "h0") },
+			func() { wanted["h1"] = "new" },
+			func() { wanted["n"] = "new" },
+			func() { wanted["x.v"] = "new" },
+		} {
+			change()
 			publish()
-			for len(c.queue) > 0 {
-				c.receive()
-			}
+			settle()
 		}
-		if c.tables != tables {
-			t.Fatalf("seed %d: the table was sent %d times for %d new hosts", seed, c.tables-tables, mostChanged)
+		if c.rests != rests {
+			t.Fatalf("seed %d: the rest was sent %d times for %d changed hosts", seed, c.rests-rests, c.session.limits.changed)
 		}
-		wanted["n"] = "new"
+		wanted["o"] = "new"
 		publish()
+		settle()
+		if c.rests != rests+1 || len(c.has[table]) != 1 {
+			t.Fatalf("seed %d: the rest was sent %d times, and %d hosts are looked at before it; want once, and none", seed, c.rests-rests, len(c.has[table])-1)
+		}
+	}
+}
+
+// A client that refuses the rest of a table keeps what it looks at before that,
+// so it keeps the clusters that this names.
+func TestClustersOfAnOldHalfStay(t *testing.T) {
+	c := &dividedClient{t: t, has: map[string]hosts{}, versions: map[string]string{}}
+	c.connect()
+	publish := func(h hosts, clusters ...string) {
+		set := h.set()
+		for _, name := range clusters {
+			set.Put(made(resource.Cluster, name, "1"))
+		}
+		c.queue = append(c.queue, c.session.Publish(set).Responses...)
 		for len(c.queue) > 0 {
 			c.receive()
 		}
-		if c.tables != tables+1 || len(c.has[resource.Changed(table)]) != 1 {
-			t.Fatalf("seed %d: the table was sent %d times, and %d hosts stand before it; want once, and none", seed, c.tables-tables, len(c.has[resource.Changed(table)])-1)
-		}
+	}
+	wanted := hosts{"a": "one", "b": "one", "c": "one", "d": "one", "e": "one", "f": "one", "g": "one"}
+	publish(wanted, "one", "two")
+	wanted["a"] = "two"
+	publish(wanted, "one", "two")
+	wanted["a"], wanted["*"] = "one", "bad"
+	publish(wanted, "one")
+	if got := c.answer("a"); got != "two" || slices.Contains(c.removed, "two") {
+		t.Errorf("a is answered by %q, and these clusters are removed: %v", got, c.removed)
+	}
+	delete(wanted, "*")
+	publish(wanted, "one")
+	if got := c.answer("a"); got != "one" || !slices.Contains(c.removed, "two") {
+		t.Errorf("at last a is answered by %q, and these clusters are removed: %v", got, c.removed)
 	}
 }

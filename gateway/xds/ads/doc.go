@@ -34,11 +34,12 @@
 // # Tables
 //
 // A client loads a whole route configuration for a change of one virtual host.
-// So a table is two of them: the one before the other has the virtual hosts that
-// have changed since the other was sent, and is looked at first. Once there are
-// many of those, or one has a wildcard, the table is sent anew, and when that is
-// acknowledged nothing stands before it any more. Which virtual hosts are where
-// is a matter of the stream, and not of the snapshot.
+// So there are two of them for a table. A small table is in the first alone. Of a
+// large one the first has the virtual hosts that have changed since the other,
+// the rest, was sent, and leads to the rest for all others. Once many have
+// changed, or one that has a wildcard, the rest is sent anew, and when that is
+// acknowledged nothing is looked at before it any more. Which virtual hosts are
+// where is a matter of the stream, and not of the snapshot.
 //
 // # Refusals
 //

@@ -86,6 +86,13 @@ func (k *kind) wants(name string) bool {
 	return ok || k.wildcard
 }
 
+// holds says that the client has the resource in some version, or may have it.
+func (k *kind) holds(name string) bool {
+	_, has := k.have[name]
+	_, unsure := k.unsure[name]
+	return has || unsure
+}
+
 // ask has the name answered whatever the client has.
 func (k *kind) ask(name string) {
 	k.asked[name] = struct{}{}

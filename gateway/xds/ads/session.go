@@ -61,16 +61,17 @@ func (e *UnknownTypeError) Error() string {
 type Session struct {
 	target resource.Set // nil until the first snapshot
 	// whole are the route configurations of the snapshot, as they came.
-	whole map[string]resource.Resource
-	kinds map[resource.Type]*kind
-	nonce uint64
-	live  []string
-	out   Output
+	whole  map[string]resource.Resource
+	limits limits
+	kinds  map[resource.Type]*kind
+	nonce  uint64
+	live   []string
+	out    Output
 }
 
 // New returns the session of a stream on which nothing was said yet.
 func New() *Session {
-	s := &Session{kinds: map[resource.Type]*kind{}}
+	s := &Session{limits: usual, kinds: map[resource.Type]*kind{}}
 	for _, t := range removals {
 		s.kinds[t] = newKind(t)
 	}
@@ -440,14 +441,14 @@ func (s *Session) sendRemovals(k *kind) bool {
 
 // outdated returns the bodies of what the client has of the types and should
 // not have any more: the last good versions of what it refused, and what those
-// keep. One that is not known is nil.
+// keep, one half of a table the other too. One that is not known is nil.
 func (s *Session) outdated(of []resource.Type) []*anypb.Any {
 	var out []*anypb.Any
 	for _, t := range of {
 		k := s.kinds[t]
 		for name, r := range k.have {
-			_, wanted := s.target[t][name]
-			if _, rejected := k.rejected[name]; rejected || !wanted {
+			want, wanted := s.target[t][name]
+			if _, rejected := k.rejected[name]; rejected || !wanted || r.Version != want.Version {
 				out = append(out, r.Body())
 			}
 		}

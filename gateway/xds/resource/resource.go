@@ -183,16 +183,16 @@ func Alike(a, b Resource) bool {
 	return a.made != nil && b.made != nil && a.Key == b.Key && a.made.field == b.made.field && a.made.head.Equal(b.made.head)
 }
 
-// Changed returns the name of the route configuration that stands before the
-// named one: what it has virtual hosts for is routed by it.
-func Changed(route string) string { return route + changedSuffix }
+// Rest returns the name of the route configuration with the rest of a table:
+// what the one of the table's name has no virtual host for.
+func Rest(table string) string { return table + restSuffix }
 
-// changedSuffix is in no other name: the API allows it in none.
-const changedSuffix = "#changed"
+// restSuffix is in no other name: the API allows it in none.
+const restSuffix = "#rest"
 
-// Unchanged returns the name of the route configuration that the named one
-// stands before, and false where it stands before none.
-func Unchanged(route string) (string, bool) { return strings.CutSuffix(route, changedSuffix) }
+// RestOf returns the name of the table that the named route configuration has
+// the rest of, and false where it is not one with a rest.
+func RestOf(route string) (string, bool) { return strings.CutSuffix(route, restSuffix) }
 
 // Set is the resources of one fleet, by type, then by name.
 type Set map[Type]map[string]Resource
