@@ -67,7 +67,8 @@ func run(ctx context.Context, options program.Options, class names.Class, log *s
 		Class:      class,
 		Log:        log,
 	}
-	return options.Run(ctx, leader.New(lease, options.Namespace, term.Run, log))
+	lead := func(ctx context.Context, lease *leader.Held) error { return term.Run(ctx, lease) }
+	return options.Run(ctx, leader.New(lease, options.Namespace, lead, log))
 }
 
 // poolClient is a client of our own kinds.

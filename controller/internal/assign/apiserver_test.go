@@ -292,19 +292,62 @@ func (a *apiServer) term() *Term {
 
 // lead starts a term; the function ends it, and waits for that.
 func (a *apiServer) lead() context.CancelFunc {
-	return a.leadWhile(func() bool { return true })
+	return a.leadWith(a.term(), newLease(true))
 }
 
-func (a *apiServer) leadWhile(holds func() bool) context.CancelFunc {
+func (a *apiServer) leadWith(term *Term, lease Lease) context.CancelFunc {
 	ctx, cancel := context.WithCancel(a.t.Context())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		if err := a.term().Run(ctx, holds); err != nil {
+		if err := term.Run(ctx, lease); err != nil {
 			a.t.Error(err)
 		}
 	}()
 	return func() { cancel(); <-done }
+}
+
+// lease is a Lease as the test will have it.
+type lease struct {
+	mu    sync.Mutex
+	held  bool
+	taken chan struct{} // closed when it is held
+}
+
+func newLease(held bool) *lease {
+	l := &lease{taken: make(chan struct{})}
+	l.set(held)
+	return l
+}
+
+func (l *lease) set(held bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case held && !l.held:
+		close(l.taken)
+	case !held && l.held:
+		l.taken = make(chan struct{})
+	}
+	l.held = held
+}
+
+func (l *lease) Holds() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.held
+}
+
+func (l *lease) Await(ctx context.Context) error {
+	l.mu.Lock()
+	taken := l.taken
+	l.mu.Unlock()
+	select {
+	case <-taken:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // addresses are those of all Services; none may be without, and no two may have

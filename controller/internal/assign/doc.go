@@ -8,6 +8,12 @@
 // carry out what it wants (writer.go). Nothing survives a term: the API is the
 // only memory.
 //
+// While it is in doubt whether this replica still leads, nothing is written:
+// what is due waits, and is made at once when the doubt is over. That may take
+// as long as it likes. Nobody else wrote meanwhile, or the term would have
+// ended, and what users did is told by the watches, which read everything anew
+// where they were away for too long.
+//
 // A write is one patch of our own fields, conditional on the version of the
 // Service that it was decided for. A former leader that is late therefore
 // changes nothing that its successor has written.

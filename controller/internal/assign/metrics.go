@@ -2,6 +2,7 @@ package assign
 
 import (
 	"math/big"
+	"sync/atomic"
 
 	"github.com/porchlight-lb/porchlight/controller/allocator"
 	"github.com/prometheus/client_golang/prometheus"
@@ -37,24 +38,49 @@ var (
 		Name: "porchlight_service_writes_total",
 		Help: "Writes of a Service's status, by result.",
 	}, []string{"result"})
-	leading = prometheus.NewGauge(prometheus.GaugeOpts{
+	leading = prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "porchlight_controller_leading",
 		Help: "1 on the replica that holds the Lease.",
+	}, func() float64 {
+		if held() {
+			return 1
+		}
+		return 0
 	})
 )
 
+// current is the Lease of the term that runs, where there is one.
+var current atomic.Pointer[Lease]
+
+func held() bool {
+	lease := current.Load()
+	return lease != nil && (*lease).Holds()
+}
+
+// ofTerm are metrics that one replica shows. A term whose Lease is in doubt goes
+// on, and what it knows may be old: another one may lead.
+type ofTerm struct{ prometheus.Collector }
+
+// Collect implements [prometheus.Collector].
+func (c ofTerm) Collect(to chan<- prometheus.Metric) {
+	if held() {
+		c.Collector.Collect(to)
+	}
+}
+
 func init() {
-	prometheus.MustRegister(poolAssigned, poolTotal, poolReady, pending, latency, queueDepth, writes, leading)
+	prometheus.MustRegister(ofTerm{poolAssigned}, ofTerm{poolTotal}, ofTerm{poolReady}, ofTerm{pending}, ofTerm{queueDepth},
+		latency, writes, leading)
 }
 
 // resetMetrics drops what was true in a term.
 func resetMetrics() {
+	current.Store(nil)
 	poolAssigned.Reset()
 	poolTotal.Reset()
 	poolReady.Reset()
 	pending.Reset()
 	queueDepth.Set(0)
-	leading.Set(0)
 }
 
 func measurePool(st allocator.PoolState) {

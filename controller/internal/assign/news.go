@@ -50,7 +50,9 @@ type news struct {
 	// send creates the event. The recorders of client-go do not serve: they take
 	// two events of one Service with one reason for the same, and drop what the
 	// second says.
-	send     func(context.Context, *eventsv1.Event) error
+	send func(context.Context, *eventsv1.Event) error
+	// await returns once there may be writes, or with an error when ctx ends.
+	await    func(context.Context) error
 	busy     func() bool
 	instance string // who tells: this replica
 	log      *slog.Logger
@@ -120,6 +122,9 @@ func (n *news) run(ctx context.Context) {
 			if now.Before(next) || now.Before(makeWay) && n.busy() {
 				continue
 			}
+			if n.await(ctx) != nil {
+				return
+			}
 			k, item, ok := n.next()
 			if !ok {
 				continue
@@ -128,7 +133,11 @@ func (n *news) run(ctx context.Context) {
 			err := n.send(ctx, n.event(k, item, began))
 			sent := time.Now()
 			makeWay = sent.Add(min(max(busyPause, busyShare*sent.Sub(began)), longestWay))
-			if ctx.Err() == nil && isTransient(err) {
+			switch {
+			case ctx.Err() != nil:
+			case errors.Is(err, errDoubt):
+				n.again(k, item)
+			case isTransient(err):
 				n.log.Warn("telling of a Service", "service", k.String(), "error", err)
 				n.again(k, item)
 				next = sent.Add(failedPause)

@@ -30,6 +30,7 @@ func sending(t *testing.T) (n *news, sent chan *eventsv1.Event, answer chan erro
 			return ctx.Err()
 		}
 	}, func() bool { return false }, "pod", slog.New(slog.DiscardHandler))
+	n.await = func(context.Context) error { return nil }
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() { defer close(ended); n.run(ctx) }()
@@ -103,6 +104,7 @@ func TestNewsMakeWay(t *testing.T) {
 			sent++
 			return nil
 		}, busy.Load, "pod", slog.New(slog.DiscardHandler))
+		n.await = func(context.Context) error { return nil }
 		for i := range 100 {
 			n.tell(allocator.Key{Namespace: "x", Name: strconv.Itoa(i)}, newsItem{"uid", reason.Allocated, "m"})
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
@@ -43,17 +44,26 @@ type Term struct {
 	Class     names.Class
 	Log       *slog.Logger
 
-	holds func() bool
+	lease Lease
 }
 
-// errDoubt is why nothing is written at the moment.
+// Lease is the right to write. It may be in doubt at any time and for any time;
+// as long as the term does not end, nobody else has had it meanwhile.
+type Lease interface {
+	// Holds says whether nobody else can lead now.
+	Holds() bool
+	// Await returns once that is so, or with an error when ctx ends.
+	Await(ctx context.Context) error
+}
+
+// errDoubt is why a write that was about to be made was not.
 var errDoubt = errors.New("somebody else may lead")
 
 // Run leads until ctx ends, and returns when all it started has ended. It writes
-// nothing while holds says that somebody else may lead.
-func (t *Term) Run(ctx context.Context, holds func() bool) error {
-	t.holds = holds
-	leading.Set(1)
+// nothing while somebody else may lead; what is due then waits.
+func (t *Term) Run(ctx context.Context, lease Lease) error {
+	t.lease = lease
+	current.Store(&lease)
 	defer resetMetrics()
 	var parts sync.WaitGroup
 	defer parts.Wait()
@@ -62,6 +72,7 @@ func (t *Term) Run(ctx context.Context, holds func() bool) error {
 
 	o, w := newOwner(t.Class), newWriter(t.Log)
 	n := newNews(t.sendEvent, w.busy, t.Instance, t.Log)
+	w.await, n.await = lease.Await, lease.Await
 	o.want, o.forget, o.tell, o.hush = w.want, w.forget, n.tell, n.forget
 	w.write = t.writeService
 	w.done = func(j job) { latency.Observe(time.Since(j.since).Seconds()) }
@@ -154,40 +165,45 @@ func (t *Term) reportPools(o *owner, states chan map[string]poolWrite) {
 
 // writePools writes the states of pools, and tries again what failed unless
 // there is something newer.
-func (t *Term) writePools(ctx context.Context, states chan map[string]poolWrite) {
-	failed := map[string]poolWrite{}
+func (t *Term) writePools(ctx context.Context, states <-chan map[string]poolWrite) {
+	todo := map[string]poolWrite{}
 	retry := time.NewTicker(poolPause)
 	defer retry.Stop()
 	for {
-		todo := failed
 		select {
 		case <-ctx.Done():
 			return
-		case todo = <-states:
-			for name := range failed {
-				if _, newer := todo[name]; !newer {
-					todo[name] = failed[name]
-				}
-			}
+		case newer := <-states:
+			maps.Copy(todo, newer)
 		case <-retry.C:
 		}
-		failed = map[string]poolWrite{}
-		for name, p := range todo {
-			if err := t.writePool(ctx, p); err != nil && ctx.Err() == nil && !apierrors.IsNotFound(err) {
+		for name := range todo {
+			if t.lease.Await(ctx) != nil {
+				return
+			}
+			if len(states) > 0 {
+				break // this one may be among what is newer
+			}
+			err := t.writePool(ctx, todo[name])
+			switch {
+			case ctx.Err() != nil:
+				return
+			case err == nil, apierrors.IsNotFound(err):
+				delete(todo, name)
+			case !errors.Is(err, errDoubt):
 				t.Log.Warn("writing the status of a pool", "pool", name, "error", err)
-				failed[name] = p
 			}
 		}
 	}
 }
 
 func (t *Term) writePool(ctx context.Context, p poolWrite) error {
-	if !t.holds() {
-		return errDoubt
-	}
 	patch, err := poolPatch(p.state, t.Namespace, p.conditions, p.generation, time.Now())
 	if err != nil {
 		return err
+	}
+	if !t.lease.Holds() {
+		return errDoubt
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
@@ -196,12 +212,12 @@ func (t *Term) writePool(ctx context.Context, p poolWrite) error {
 }
 
 func (t *Term) writeService(ctx context.Context, k allocator.Key, j job) (string, error) {
-	if !t.holds() {
-		return "", errDoubt
-	}
 	patch, err := j.wish.patch(j.seen, time.Now())
 	if err != nil {
 		return "", err
+	}
+	if !t.lease.Holds() {
+		return "", errDoubt
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
@@ -214,7 +230,7 @@ func (t *Term) writeService(ctx context.Context, k allocator.Key, j job) (string
 }
 
 func (t *Term) sendEvent(ctx context.Context, e *eventsv1.Event) error {
-	if !t.holds() {
+	if !t.lease.Holds() {
 		return errDoubt
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
@@ -228,6 +244,9 @@ func (t *Term) sendEvent(ctx context.Context, e *eventsv1.Event) error {
 func (t *Term) ensureGossipKey(ctx context.Context) {
 	secrets := t.Kubernetes.CoreV1().Secrets(t.Namespace)
 	ensure := func(ctx context.Context) (bool, error) {
+		if err := t.lease.Await(ctx); err != nil {
+			return false, err
+		}
 		_, err := secrets.Get(ctx, names.GossipSecret, metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
 			key := make([]byte, 32)

@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -286,27 +285,6 @@ func TestLateWriteOfAFormerLeader(t *testing.T) {
 		time.Sleep(time.Minute)
 		if got := a.service("s000").Status.LoadBalancer.Ingress; len(got) != 1 || got[0].IP != "10.7.0.1" {
 			t.Errorf("the former leader's %v", got)
-		}
-	})
-}
-
-// A leader that may no longer be one writes nothing: what it decides from what
-// it was late to hear would undo what its successor decided.
-func TestNothingIsWrittenInDoubt(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		a := whole(t)
-		var holds atomic.Bool
-		defer a.leadWhile(holds.Load)()
-		a.create(0, 10)
-		time.Sleep(time.Minute)
-		if len(a.tries)+len(a.pools)+len(a.events) > 0 {
-			t.Errorf("written in doubt: %v, %v, %v", a.tries, a.pools, a.events)
-		}
-		holds.Store(true)
-		time.Sleep(time.Minute)
-		a.addresses()
-		if len(a.tries) != 10 || len(a.pools) != 1 || len(a.events) != 10 {
-			t.Errorf("written: %v, %v, %v", a.tries, a.pools, a.events)
 		}
 	})
 }

@@ -2,13 +2,25 @@ package assign
 
 import (
 	"context"
+	"math"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/tools/cache"
+)
+
+// A watch that failed is tried again after a pause that doubles from
+// shortestBlind to longestBlind, each pause up to half as long again. A term
+// goes on after an API server was away: the half minute and more that client-go
+// waits in the end would be added to every outage.
+const (
+	shortestBlind = 500 * time.Millisecond
+	longestBlind  = 2 * time.Second
 )
 
 // mirror is the store of a reflector, and keeps nothing: it posts what it is
@@ -61,5 +73,7 @@ func follow[T any](ctx context.Context, client cache.Getter, resource, namespace
 		}
 		return list(ctx, options)
 	}
-	cache.NewReflectorWithOptions(from, of, m, cache.ReflectorOptions{Name: resource}).RunWithContext(ctx)
+	cache.NewReflectorWithOptions(from, of, m, cache.ReflectorOptions{Name: resource, Backoff: &wait.Backoff{
+		Duration: shortestBlind, Cap: longestBlind, Factor: 2, Steps: math.MaxInt, Jitter: 0.5,
+	}}).RunWithContext(ctx)
 }

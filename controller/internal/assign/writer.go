@@ -41,6 +41,8 @@ type job struct {
 type writer struct {
 	// write sends a job; it returns the version that the Service then has.
 	write func(context.Context, allocator.Key, job) (string, error)
+	// await returns once there may be writes, or with an error when ctx ends.
+	await func(context.Context) error
 	// done is told of every job that was fulfilled.
 	done func(job)
 	log  *slog.Logger
@@ -112,6 +114,10 @@ func (w *writer) next(ctx context.Context) bool {
 		return false
 	}
 	defer w.queue.Done(k)
+	if w.await(ctx) != nil {
+		return false
+	}
+	// Not before that: what is wanted may have changed while it waited.
 	w.mu.Lock()
 	j, wanted := w.jobs[k]
 	w.began = time.Now()

@@ -33,6 +33,7 @@ func play(t *testing.T) *scene {
 			return "", ctx.Err()
 		}
 	}
+	s.await = func(context.Context) error { return nil }
 	s.done = func(j job) { s.ok <- j }
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})

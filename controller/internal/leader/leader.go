@@ -1,9 +1,13 @@
 // Package leader has one of several replicas work at a time, by a Lease.
 //
-// A replica that loses the Lease ends its term and stands by again in the same
-// process. It does not exit: an API server that is away for a while would
-// otherwise end in the kubelet's crash back-off, which lasts longer than any
-// outage worth the name.
+// A leader that cannot renew the Lease writes nothing, and goes on with what it
+// knows once it has renewed it, if nobody else held it meanwhile: then nobody
+// else has written either. A term begins with reading everything, and an API
+// server that is too busy to answer a renewal in time is not helped by that.
+//
+// A replica that sees that another one held the Lease ends its term and stands
+// by again in the same process. It does not exit: that would end in the
+// kubelet's crash back-off, which lasts longer than any outage worth the name.
 //
 // +kubebuilder:rbac:groups=coordination.k8s.io,namespace=porchlight-system,resources=leases,verbs=create
 // +kubebuilder:rbac:groups=coordination.k8s.io,namespace=porchlight-system,resources=leases,resourceNames=porchlight-controller,verbs=get;update
@@ -34,11 +38,10 @@ const Lease = "porchlight-controller"
 // 0.33 s late, takes that for valid for the duration, and finds it expired up
 // to 0.33 s late: 1.7 s at worst and 1.2 s on average, which leaves the rest of
 // 2 s for reading the API. One second is the shortest duration that a Lease
-// can express. A leader stops a retry period and the deadline after its last
-// renewal, which is before anybody else may start.
+// can express.
 //
-// So short a Lease may be lost when the API server is slow. That costs a new
-// term of some 100 ms and nothing else: a term rebuilds its state from the API.
+// So short a Lease often expires when the API server is slow. That costs a
+// leader nothing but the time, unless a standby is faster to take it.
 const (
 	leaseDuration = time.Second
 	renewDeadline = 750 * time.Millisecond
@@ -60,18 +63,18 @@ type Election struct {
 	// has ended. An error ends the term early: the Lease is given back, and
 	// the replica stands again.
 	//
-	// Between two renewals it cannot know whether it still holds the Lease; holds
-	// says so, and nothing may be written unless it does. A process that was
-	// frozen for longer than the Lease goes on where it was, and would act for
-	// as long as it takes to find out that another one leads.
-	Term func(ctx context.Context, holds func() bool) error
+	// Nothing may be written unless the Lease is held. It may not be for any
+	// time in between; and a process that was frozen for longer than the Lease
+	// goes on where it was, and would act for as long as it takes to find out
+	// that another one leads.
+	Term func(context.Context, *Held) error
 	Log  *slog.Logger
 
 	ready chan struct{}
 }
 
 // New is an election that has not started.
-func New(config *rest.Config, namespace string, term func(context.Context, func() bool) error, log *slog.Logger) *Election {
+func New(config *rest.Config, namespace string, term func(context.Context, *Held) error, log *slog.Logger) *Election {
 	return &Election{Config: config, Namespace: namespace, Term: term, Log: log, ready: make(chan struct{})}
 }
 
@@ -119,11 +122,12 @@ func (e *Election) campaign(ctx context.Context, lock resourcelock.Interface) er
 
 // stand waits for the Lease, works for one term, and gives the Lease back once
 // the work has ended.
-func (e *Election) stand(ctx context.Context, lock resourcelock.Interface) error {
+func (e *Election) stand(ctx context.Context, of resourcelock.Interface) error {
 	t := term{ended: make(chan struct{})}
 	holding, resign := context.WithCancel(context.WithoutCancel(ctx))
 	defer resign()
-	lease := &held{Interface: lock, lost: resign}
+	held := newHeld()
+	lease := &lock{Interface: of, held: held, lost: resign}
 	// While nobody works here, the end of ctx is the end of standing by;
 	// otherwise the work ends first.
 	stop := context.AfterFunc(ctx, func() {
@@ -133,14 +137,15 @@ func (e *Election) stand(ctx context.Context, lock resourcelock.Interface) error
 	})
 	defer stop()
 	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
-		Lock:            lease,
-		Name:            Lease,
-		LeaseDuration:   leaseDuration,
-		RenewDeadline:   renewDeadline,
-		RetryPeriod:     retryPeriod,
-		ReleaseOnCancel: true,
+		Lock:          lease,
+		Name:          Lease,
+		LeaseDuration: leaseDuration,
+		RenewDeadline: renewDeadline,
+		RetryPeriod:   retryPeriod,
+		// It would be given back where it could not be renewed.
+		ReleaseOnCancel: false,
 		Callbacks: leaderelection.LeaderCallbacks{
-			OnStartedLeading: func(holding context.Context) {
+			OnStartedLeading: func(context.Context) {
 				if !t.begin() {
 					return
 				}
@@ -150,7 +155,7 @@ func (e *Election) stand(ctx context.Context, lock resourcelock.Interface) error
 				defer cancel()
 				defer context.AfterFunc(holding, cancel)()
 				e.Log.Info("leading")
-				if err := e.Term(ctx, lease.holds); err != nil && ctx.Err() == nil {
+				if err := e.Term(ctx, held); err != nil && ctx.Err() == nil {
 					e.Log.Error("term failed", "error", err)
 				}
 				e.Log.Info("no longer leading")
@@ -161,9 +166,21 @@ func (e *Election) stand(ctx context.Context, lock resourcelock.Interface) error
 	if err != nil {
 		return fmt.Errorf("lease %s: %w", Lease, err)
 	}
-	elector.Run(holding)
+	for {
+		elector.Run(holding)
+		if holding.Err() != nil {
+			break
+		}
+		// The same term goes on with the next run, if that sees that it may.
+		logr.FromContextAsSlogLogger(ctx).Warn("the lease was not renewed in time; nothing is written until it is")
+	}
 	if !t.abandon() {
 		<-t.ended
+	}
+	back, cancel := context.WithTimeout(context.WithoutCancel(ctx), renewDeadline)
+	defer cancel()
+	if err := lease.release(back); err != nil {
+		e.Log.Info("the lease could not be given back", "error", err)
 	}
 	return nil
 }
@@ -176,11 +193,15 @@ type term struct {
 	ended            chan struct{}
 }
 
+// begin is true once, unless the term was abandoned.
 func (t *term) begin() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.begun = !t.abandoned
-	return t.begun
+	if t.begun || t.abandoned {
+		return false
+	}
+	t.begun = true
+	return true
 }
 
 // abandon keeps the work from beginning; false if it has begun.

@@ -7,23 +7,34 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 )
 
 // lease is the Lease as an API server keeps it.
 type lease struct {
-	mu      sync.Mutex
-	version int
-	record  resourcelock.LeaderElectionRecord
+	mu       sync.Mutex
+	version  int // 0: there is none
+	versions int // that there were
+	record   resourcelock.LeaderElectionRecord
+}
+
+func (l *lease) delete() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.version = 0
+}
+
+func (l *lease) holder() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.record.HolderIdentity
 }
 
 // candidate is the lease as one replica sees it.
@@ -32,63 +43,83 @@ type candidate struct {
 	name string
 
 	mu     sync.Mutex
-	read   int  // the version that was read last
-	cutOff bool // the API server is out of reach
+	read   int           // the version that was read last
+	cutOff bool          // the API server is out of reach
+	deaf   bool          // its answers are
+	frozen time.Duration // the next request goes out after that
 	log    bytes.Buffer
 }
 
 var leases = schema.GroupResource{Group: "coordination.k8s.io", Resource: "leases"}
 
-func (c *candidate) away() error {
+// fault is a way in which a candidate's requests fail.
+func (c *candidate) fault(is func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.cutOff {
+	is()
+}
+
+func (c *candidate) cut(off bool) { c.fault(func() { c.cutOff = off }) }
+
+// request carries one out.
+func (c *candidate) request(do func() error) error {
+	c.mu.Lock()
+	frozen := c.frozen
+	c.frozen = 0
+	c.mu.Unlock()
+	time.Sleep(frozen)
+	c.mu.Lock()
+	cutOff, deaf := c.cutOff, c.deaf
+	c.mu.Unlock()
+	if cutOff {
 		return errors.New("connection refused")
 	}
-	return nil
-}
-
-func (c *candidate) cut(off bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.cutOff = off
-}
-
-func (c *candidate) Get(context.Context) (*resourcelock.LeaderElectionRecord, []byte, error) {
-	if err := c.away(); err != nil {
-		return nil, nil, err
-	}
 	c.lease.mu.Lock()
-	defer c.lease.mu.Unlock()
-	if c.version == 0 {
-		return nil, nil, apierrors.NewNotFound(leases, Lease)
+	read := c.read
+	err := do()
+	if deaf {
+		c.read = read
 	}
-	c.read = c.version
-	record := c.record
-	raw, err := json.Marshal(record) // as client-go does
-	return &record, raw, err
+	c.lease.mu.Unlock()
+	if deaf {
+		time.Sleep(requestTimeout)
+		return context.DeadlineExceeded
+	}
+	return err
 }
 
-func (c *candidate) Create(ctx context.Context, r resourcelock.LeaderElectionRecord) error {
+func (c *candidate) Get(context.Context) (record *resourcelock.LeaderElectionRecord, raw []byte, err error) {
+	err = c.request(func() error {
+		if c.version == 0 {
+			return apierrors.NewNotFound(leases, Lease)
+		}
+		c.read = c.version
+		now := c.record
+		record = &now
+		raw, err = json.Marshal(record) // as client-go does
+		return err
+	})
+	return record, raw, err
+}
+
+func (c *candidate) Create(_ context.Context, r resourcelock.LeaderElectionRecord) error {
 	return c.write(r, 0)
 }
 
-func (c *candidate) Update(ctx context.Context, r resourcelock.LeaderElectionRecord) error {
+func (c *candidate) Update(_ context.Context, r resourcelock.LeaderElectionRecord) error {
 	return c.write(r, c.read)
 }
 
 func (c *candidate) write(r resourcelock.LeaderElectionRecord, about int) error {
-	if err := c.away(); err != nil {
-		return err
-	}
-	c.lease.mu.Lock()
-	defer c.lease.mu.Unlock()
-	if c.version != about {
-		return apierrors.NewConflict(leases, Lease, nil)
-	}
-	c.version++
-	c.read, c.record = c.version, r
-	return nil
+	return c.request(func() error {
+		if c.version != about {
+			return apierrors.NewConflict(leases, Lease, nil)
+		}
+		c.versions++
+		c.version = c.versions
+		c.read, c.record = c.version, r
+		return nil
+	})
 }
 
 func (c *candidate) RecordEvent(string) {}
@@ -97,39 +128,61 @@ func (c *candidate) Describe() string   { return "porchlight-system/" + Lease }
 
 // stage is replicas on one lease.
 type stage struct {
-	t       *testing.T
-	lease   *lease
-	mu      sync.Mutex
-	leading map[string]bool
-	began   chan string
-	ended   chan string
+	t     *testing.T
+	lease *lease
+	mu    sync.Mutex
+	terms map[string]*Held // of those whose work goes on
+	began chan string
+	ended chan string
 }
 
+// newStage is a stage on which no two replicas ever hold the Lease.
 func newStage(t *testing.T) *stage {
-	return &stage{t: t, lease: &lease{}, leading: map[string]bool{}, began: make(chan string, 100), ended: make(chan string, 100)}
+	s := &stage{t: t, lease: &lease{}, terms: map[string]*Held{}, began: make(chan string, 100), ended: make(chan string, 100)}
+	ctx, cancel := context.WithCancel(t.Context())
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		for ; ctx.Err() == nil; time.Sleep(5 * time.Millisecond) {
+			if holders := s.holders(); len(holders) > 1 {
+				t.Errorf("%v hold the Lease at once", holders)
+			}
+		}
+	}()
+	t.Cleanup(func() { cancel(); <-watched })
+	return s
 }
 
-// lead is a term: nobody else may be in one.
-func (s *stage) lead(ctx context.Context, name string) error {
+func (s *stage) holders() (all []string) {
 	s.mu.Lock()
-	if s.leading[name] = true; len(s.leading) > 1 {
-		s.t.Errorf("leading at once: %v", s.leading)
+	defer s.mu.Unlock()
+	for name, held := range s.terms {
+		if held.Holds() {
+			all = append(all, name)
+		}
 	}
+	return all
+}
+
+// lead is a term.
+func (s *stage) lead(ctx context.Context, name string, held *Held) error {
+	s.mu.Lock()
+	s.terms[name] = held
 	s.mu.Unlock()
 	s.began <- name
 	<-ctx.Done()
 	s.mu.Lock()
-	delete(s.leading, name)
+	delete(s.terms, name)
 	s.mu.Unlock()
 	s.ended <- name
 	return nil
 }
 
 // replica starts one, and returns it and how to stop it.
-func (s *stage) replica(name string, term func(context.Context, func() bool) error) (*candidate, context.CancelFunc) {
+func (s *stage) replica(name string, term func(context.Context, *Held) error) (*candidate, context.CancelFunc) {
 	c := &candidate{lease: s.lease, name: name}
 	if term == nil {
-		term = func(ctx context.Context, _ func() bool) error { return s.lead(ctx, name) }
+		term = func(ctx context.Context, held *Held) error { return s.lead(ctx, name, held) }
 	}
 	e := New(nil, "porchlight-system", term, slog.New(slog.NewTextHandler(&c.log, nil)))
 	ctx, cancel := context.WithCancel(s.t.Context())
@@ -142,6 +195,30 @@ func (s *stage) replica(name string, term func(context.Context, func() bool) err
 	}()
 	<-e.Ready()
 	return c, func() { cancel(); <-done }
+}
+
+// next is whose term begins, or ends, next.
+func (s *stage) next(from <-chan string) string {
+	s.t.Helper()
+	select {
+	case who := <-from:
+		return who
+	case <-time.After(time.Minute):
+		s.t.Fatal("nothing happens")
+		return ""
+	}
+}
+
+// none fails if a term begins or ends.
+func (s *stage) none(within time.Duration) {
+	s.t.Helper()
+	select {
+	case who := <-s.began:
+		s.t.Errorf("a term of %s began", who)
+	case who := <-s.ended:
+		s.t.Errorf("the term of %s ended", who)
+	case <-time.After(within):
+	}
 }
 
 func within(t *testing.T, limit time.Duration, from time.Time) {
@@ -157,19 +234,19 @@ func TestStandbyStandsBy(t *testing.T) {
 		s := newStage(t)
 		_, stopA := s.replica("a", nil)
 		defer stopA()
-		<-s.began
+		s.next(s.began)
 		_, stopB := s.replica("b", nil)
 		defer stopB()
 		select {
 		case who := <-s.began:
 			t.Errorf("%s leads too", who)
-		case <-time.After(time.Hour):
+		case <-time.After(10 * time.Minute):
 		}
 	})
 }
 
-// A leader that can no longer renew stops before another one starts, which is
-// soon.
+// When a leader can no longer renew the Lease, another one starts soon; the
+// term of the first ends as soon as it sees that.
 func TestLeaderThatIsCutOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t)
@@ -180,19 +257,22 @@ func TestLeaderThatIsCutOff(t *testing.T) {
 			replicas[name] = c
 		}
 		for range 20 {
-			leader := <-s.began
+			leader := s.next(s.began)
 			time.Sleep(3 * time.Second)
 			cut := time.Now()
 			replicas[leader].cut(true)
-			if who := <-s.ended; who != leader {
-				t.Errorf("%s ended, %s was cut off", who, leader)
-			}
-			next := <-s.began
+			next := s.next(s.began)
 			within(t, 2*time.Second, cut)
 			if next == leader {
 				t.Errorf("%s leads again", next)
 			}
+			s.none(time.Minute)
+			back := time.Now()
 			replicas[leader].cut(false)
+			if who := s.next(s.ended); who != leader {
+				t.Errorf("%s ended, %s was cut off", who, leader)
+			}
+			within(t, 400*time.Millisecond, back)
 			s.began <- next
 		}
 	})
@@ -204,14 +284,14 @@ func TestLeaderThatIsStopped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t)
 		_, stopA := s.replica("a", nil)
-		<-s.began
+		s.next(s.began)
 		_, stopB := s.replica("b", nil)
 		defer stopB()
 		time.Sleep(time.Minute) // b stands by
 		at := time.Now()
 		stopA()
-		<-s.ended
-		if who := <-s.began; who != "b" {
+		s.next(s.ended)
+		if who := s.next(s.began); who != "b" {
 			t.Errorf("%s leads", who)
 		}
 		within(t, 500*time.Millisecond, at)
@@ -223,7 +303,7 @@ func TestLeaderThatIsStopped(t *testing.T) {
 func TestTermThatEndsSlowly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t)
-		slow := func(ctx context.Context, _ func() bool) error {
+		slow := func(ctx context.Context, held *Held) error {
 			s.began <- "slow"
 			<-ctx.Done()
 			time.Sleep(5 * time.Second)
@@ -231,7 +311,7 @@ func TestTermThatEndsSlowly(t *testing.T) {
 			return nil
 		}
 		_, stop := s.replica("a", slow)
-		<-s.began
+		s.next(s.began)
 		_, stopB := s.replica("b", nil)
 		defer stopB()
 		go stop()
@@ -240,7 +320,7 @@ func TestTermThatEndsSlowly(t *testing.T) {
 			t.Errorf("%s leads while a still works", who)
 		case <-s.ended:
 		}
-		<-s.began
+		s.next(s.began)
 	})
 }
 
@@ -249,110 +329,16 @@ func TestTermThatFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t)
 		terms := 0
-		_, stop := s.replica("a", func(ctx context.Context, _ func() bool) error {
+		_, stop := s.replica("a", func(ctx context.Context, held *Held) error {
 			if terms++; terms == 1 {
 				return errors.New("it does not work")
 			}
-			return s.lead(ctx, "a")
+			return s.lead(ctx, "a", held)
 		})
 		defer stop()
-		<-s.began
+		s.next(s.began)
 		if terms != 2 {
 			t.Errorf("%d terms", terms)
-		}
-	})
-}
-
-// A leader that is cut off knows that it may no longer write before another one
-// may, though it ends later; while it renews, it may all the time.
-func TestLeaderKnowsWhetherItHolds(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t)
-		asked := make(chan func() bool, 1)
-		c, stop := s.replica("a", func(ctx context.Context, holds func() bool) error {
-			asked <- holds
-			<-ctx.Done()
-			return nil
-		})
-		defer stop()
-		holds := <-asked
-		for range 1000 {
-			if !holds() {
-				t.Fatal("it renews, and does not hold")
-			}
-			time.Sleep(7 * time.Millisecond)
-		}
-		c.cut(true)
-		time.Sleep(actLimit)
-		if holds() {
-			t.Errorf("it holds %v after the last renewal", actLimit)
-		}
-	})
-}
-
-// A leader that was frozen for longer than its Lease does not hold it when it
-// goes on, and its term ends, though the other one is gone and the Lease could
-// be had again: what that one did is not in what this one knows. It does not
-// give back what is not its own.
-func TestLeaderThatWasFrozen(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := &candidate{lease: &lease{}, name: "a"}
-		lost := false
-		l := &held{Interface: c, lost: func() { lost = true }}
-		record := func(who string) resourcelock.LeaderElectionRecord {
-			return resourcelock.LeaderElectionRecord{HolderIdentity: who, RenewTime: metav1.Now()}
-		}
-		write := func(err error) {
-			t.Helper()
-			if err != nil {
-				t.Fatal(err)
-			}
-		}
-		if l.holds() {
-			t.Error("it holds what is not there")
-		}
-		write(l.Create(t.Context(), record("a")))
-		write(l.Update(t.Context(), record("a")))
-		if !l.holds() || lost {
-			t.Error("it renewed, and does not hold")
-		}
-		time.Sleep(5 * time.Second) // frozen
-		other := &candidate{lease: c.lease, name: "b", read: c.read}
-		write(other.Update(t.Context(), record("b")))
-		if l.holds() {
-			t.Error("it holds after it was frozen")
-		}
-		if err := l.Update(t.Context(), record("a")); err == nil || l.holds() {
-			t.Error("it renewed what is another's")
-		}
-		if _, _, err := l.Get(t.Context()); err != nil || !lost || l.holds() {
-			t.Errorf("%v; lost: %v, holds: %v", err, lost, l.holds())
-		}
-		if err := l.Update(t.Context(), record("")); err == nil || c.record.HolderIdentity != "b" {
-			t.Errorf("it gave back what is another's: %v", err)
-		}
-	})
-}
-
-// While the API server is away, nobody leads, the log says so, and is not full
-// of it; then it goes on.
-func TestAPIServerAway(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t)
-		c, stop := s.replica("a", nil)
-		<-s.began
-		c.cut(true)
-		<-s.ended
-		time.Sleep(5 * time.Minute)
-		back := time.Now()
-		c.cut(false)
-		<-s.began
-		within(t, time.Second, back)
-		stop()
-		<-s.ended
-		lines := strings.Count(c.log.String(), "\n")
-		if lines > 40 || !strings.Contains(c.log.String(), "connection refused") {
-			t.Errorf("%d lines in 5 minutes:\n%s", lines, c.log.String())
 		}
 	})
 }
