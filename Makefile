@@ -16,6 +16,8 @@ SUITE ?= $(SUITES)
 # appended to that.
 LAB ?=
 export LAB
+# What a checkout has built serves the next one, wherever that lies.
+export GOFLAGS := $(filter-out -trimpath,$(GOFLAGS)) -trimpath
 
 .PHONY: help
 help: ## print the targets
@@ -147,6 +149,10 @@ e2e-docs: build
 
 .PHONY: e2e-teardown
 e2e-teardown: lab
+	@$(MAKE) teardown
+
+.PHONY: teardown
+teardown:
 	@mkdir -p $(RESULTS)
 	cd e2e && $(call gotestsum,teardown) -- -tags e2e -count=1 -timeout 30m ./lab/teardown
 
@@ -160,10 +166,12 @@ e2e-bfd: deps tools
 test: lab ## everything: check, the lab's suites, conformance; a closing line of totals
 	@rm -rf $(RESULTS)
 	@bin/lab down --name '$(LAB)' && bin/lab down --name '$(LAB)-2'
-	@$(MAKE) check && $(MAKE) verify && $(MAKE) e2e-teardown && $(MAKE) images tools && $(MAKE) -j2 -Otarget first second; e=$$?; \
+	@$(MAKE) -j2 -Otarget source teardown && $(MAKE) images tools && $(MAKE) -j2 -Otarget first second; e=$$?; \
 	  bin/lab down --name '$(LAB)' || e=1; bin/lab down --name '$(LAB)-2' || e=1; $(MAKE) totals; exit $$e
 
-.PHONY: first second
+.PHONY: source first second
+source:
+	@$(MAKE) check && $(MAKE) verify
 first:
 	@for t in e2e-bfd up $(addprefix e2e-,$(FIRST)); do $(MAKE) $$t || exit 1; done
 second:

@@ -71,6 +71,7 @@ func controlPlaneProcesses(program func(string) string, dir, pki string) []proce
 			"--service-account-signing-key-file=" + pki + "/service-account.key",
 			"--service-cluster-ip-range=" + joined(ServiceCIDRs),
 			"--authorization-mode=Node,RBAC", "--allow-privileged",
+			"--delete-collection-workers=16", // one takes a minute for 1,000 Services
 		}},
 		{"kube-controller-manager", []string{program("kube-controller-manager"),
 			"--kubeconfig=" + dir + "/controller-manager.kubeconfig",

@@ -28,19 +28,19 @@ func leader(t *testing.T, c *cluster.Cluster) cluster.Program {
 // The leading controller is killed in the middle of bursts of a thousand
 // Services, twenty times, each time with some of them served, some made and
 // some still to come: no address is given twice, nobody is left without,
-// nobody's changes. The pool is so small that addresses of the bursts before
-// are given again.
+// nobody's changes. The pool is so small that the second burst gets addresses of
+// the first.
 func TestControllerKilledInABurst(t *testing.T) {
 	const (
-		bursts   = 4
-		kills    = 5 // in each
+		bursts   = 2
+		kills    = 10 // in each
 		size     = 1000
 		between  = size / kills
-		poolSize = 1 << 11
+		poolSize = 1 << 10
 	)
 	c := cluster.ForTest(t)
 	ns := c.Namespace(t)
-	c.Apply(t, ns, pool("killed", "198.18.0.0/21"))
+	c.Apply(t, ns, pool("killed", "198.18.0.0/22"))
 	l := keepLedger(t, c, ns)
 	t.Cleanup(func() {
 		if err := c.ControllersReady(); err != nil {
