@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"testing"
 	"time"
 
@@ -95,6 +96,44 @@ func TestGatewayIsWrittenOnChangeOnly(t *testing.T) {
 	}
 	if at := g.Status.Listeners[0].Conditions[0].LastTransitionTime; !at.Time.Equal(time.Unix(1000, 0)) {
 		t.Errorf("transition at %v although the status is the same since the first write", at)
+	}
+}
+
+// A Gateway that changes all the time is written less and less often, and at
+// once again when it has been left alone.
+func TestGatewayThatKeepsChanging(t *testing.T) {
+	w := newWorld(t, &gwv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "x"}})
+	began := w.now
+	var at []time.Duration
+	step := func(attached int32) {
+		before := w.writes
+		w.task.Cells.Want(&ingest.Output{GatewayStatuses: []ingest.GatewayStatus{{Name: name, Status: gwv1.GatewayStatus{
+			Listeners: []gwv1.ListenerStatus{{Name: "l", AttachedRoutes: attached}},
+		}}}})
+		if _, err := w.task.write(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		if w.writes > before {
+			at = append(at, w.now.Sub(began))
+		}
+		w.now = w.now.Add(50 * time.Millisecond)
+	}
+	for i := range int32(100) {
+		step(i + 1)
+	}
+	const ms = time.Millisecond
+	if want := []time.Duration{0, 200 * ms, 400 * ms, 600 * ms, 800 * ms, 1200 * ms, 1700 * ms, 2200 * ms, 2700 * ms, 3200 * ms, 3700 * ms, 4200 * ms, 4700 * ms}; !slices.Equal(at, want) {
+		t.Errorf("written at %v, want %v", at, want)
+	}
+	began, at = w.now, nil
+	for range 100 {
+		step(100)
+	}
+	for i := range int32(8) {
+		step(200 + i)
+	}
+	if want := []time.Duration{200 * ms, 5000 * ms, 5200 * ms}; !slices.Equal(at, want) {
+		t.Errorf("after that written at %v, want %v", at, want)
 	}
 }
 

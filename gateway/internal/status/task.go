@@ -18,8 +18,12 @@ import (
 const (
 	// writers is how many objects are written at a time.
 	writers = 16
-	// between is the time between two writes of one object.
-	between = 200 * time.Millisecond
+	// between is the time between two writes of one object. It doubles with each
+	// write from the one that is number patient in a row, up to betweenMost: the
+	// Gateway of routes that come one after the other changes with each of them.
+	between     = 200 * time.Millisecond
+	patient     = 5
+	betweenMost = 500 * time.Millisecond
 	// retryFirst and retryMost bound the pause after a failure; it doubles in
 	// between.
 	retryFirst = 100 * time.Millisecond
@@ -34,13 +38,30 @@ type Task struct {
 	Log    *slog.Logger
 
 	mu    sync.Mutex
-	wrote map[key]time.Time
+	wrote map[key]written
 	ready chan struct{}
 }
 
+// written is the last write of an object, which is the row's last.
+type written struct {
+	at  time.Time
+	row int
+}
+
+// pause is the time until the object may be written again.
+func (w written) pause() time.Duration {
+	if w.row < patient {
+		return between
+	}
+	return min(between<<min(w.row-patient+1, 8), betweenMost)
+}
+
+// over says that a write at that time would be the first in a row.
+func (w written) over(at time.Time) bool { return at.Sub(w.at) >= 2*w.pause() }
+
 // New returns the task.
 func New(c client.Client, cells *Cells, log *slog.Logger) *Task {
-	return &Task{Client: c, Cells: cells, Now: time.Now, Log: log, wrote: map[key]time.Time{}, ready: make(chan struct{})}
+	return &Task{Client: c, Cells: cells, Now: time.Now, Log: log, wrote: map[key]written{}, ready: make(chan struct{})}
 }
 
 // String names the task.
@@ -103,8 +124,8 @@ func (t *Task) write(ctx context.Context) (delayed bool, err error) {
 	}
 	_ = group.Wait() // its functions return nil
 	t.Cells.again(later)
-	for k, at := range t.wrote {
-		if now.Sub(at) >= between {
+	for k, last := range t.wrote {
+		if last.over(now) {
 			delete(t.wrote, k)
 		}
 	}
@@ -119,10 +140,13 @@ func (t *Task) put(ctx context.Context, k key, wanted any, now time.Time) (wait 
 		return false, err
 	}
 	t.mu.Lock()
-	at, recently := t.wrote[k]
+	last, recently := t.wrote[k]
 	t.mu.Unlock()
-	if recently && now.Sub(at) < between {
+	if recently && now.Sub(last.at) < last.pause() {
 		return true, nil
+	}
+	if last.over(now) {
+		last.row = 0
 	}
 	switch err := t.Client.Status().Update(ctx, o); {
 	case apierrors.IsNotFound(err):
@@ -134,6 +158,6 @@ func (t *Task) put(ctx context.Context, k key, wanted any, now time.Time) (wait 
 	writes.WithLabelValues("Written").Inc()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.wrote[k] = now
+	t.wrote[k] = written{now, last.row + 1}
 	return false, nil
 }
