@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -44,6 +45,10 @@ func main() {
 	}
 }
 
+// gcPercent trades a little processor time for memory, most of which is what
+// the cache holds and stays.
+const gcPercent = 50
+
 func run() error {
 	var opts program.Options
 	settings := fleet.Settings{}
@@ -68,6 +73,9 @@ func run() error {
 	})
 	flag.Parse()
 
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	ctx, stop := program.Context()
 	defer stop()
 	log, err := opts.Logger("gateway")
