@@ -6,7 +6,7 @@ import (
 )
 
 var writes = prometheus.NewCounterVec(prometheus.CounterOpts{
-	Name: "porchlight_gateway_status_writes_total", Help: "Statuses written, by result: Written or Failed.",
+	Name: "porchlight_gateway_status_writes_total", Help: "Statuses written, by result: Written, Failed, or Conflict where somebody else wrote the object, which is no failure.",
 }, []string{"result"})
 
 func init() { metrics.Registry.MustRegister(writes) }

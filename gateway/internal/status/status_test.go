@@ -168,8 +168,14 @@ func TestFailedWriteIsRepeated(t *testing.T) {
 	w := newWorld(t, &gwv1.GatewayClass{ObjectMeta: metav1.ObjectMeta{Name: "c"}})
 	out := ingest.Output{GatewayClassStatuses: []ingest.GatewayClassStatus{{Name: "c", Status: gwv1.GatewayClassStatus{
 		Conditions: []metav1.Condition{condition("Accepted", metav1.ConditionTrue)}}}}}
-	w.fail = apierrors.NewConflict(schema.GroupResource{}, "c", errors.New("changed"))
+	w.fail = apierrors.NewInternalError(errors.New("down"))
 	w.write(out, 1)
+	// That somebody else has written the object is no failure.
+	w.fail = apierrors.NewConflict(schema.GroupResource{}, "c", errors.New("changed"))
+	w.task.Cells.Want(&out)
+	if delayed, err := w.task.write(context.Background()); err != nil || !delayed {
+		t.Errorf("after a conflict: %v, delayed: %v", err, delayed)
+	}
 	w.fail = nil
 	w.write(out, 1)
 	w.write(out, 0)

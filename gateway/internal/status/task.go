@@ -133,7 +133,7 @@ func (t *Task) write(ctx context.Context) (delayed bool, err error) {
 }
 
 // put writes the status of one object if it is not as wanted; wait: it was
-// written a moment ago.
+// written a moment ago, by us or by others.
 func (t *Task) put(ctx context.Context, k key, wanted any, now time.Time) (wait bool, err error) {
 	o, err := t.change(ctx, k, wanted)
 	if o == nil || err != nil {
@@ -151,6 +151,10 @@ func (t *Task) put(ctx context.Context, k key, wanted any, now time.Time) (wait 
 	switch err := t.Client.Status().Update(ctx, o); {
 	case apierrors.IsNotFound(err):
 		return false, nil
+	case apierrors.IsConflict(err):
+		// Somebody wrote it, and what they wrote has not come yet.
+		writes.WithLabelValues("Conflict").Inc()
+		return true, nil
 	case err != nil:
 		writes.WithLabelValues("Failed").Inc()
 		return false, fmt.Errorf("writing the status of %s: %w", k, err)
