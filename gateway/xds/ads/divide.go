@@ -12,9 +12,9 @@ import (
 
 // limits say when a table is divided.
 type limits struct {
-	// whole is up to how many virtual hosts a table is sent as it is. What the
-	// client spends on that many is about what it spends on the change of a
-	// divided table, and its requests find their routes at once.
+	// whole is up to how many virtual hosts a table is sent as it is: the client
+	// spends a few milliseconds on that many for a change, and its requests find
+	// their routes at once.
 	whole int
 	// changed is how many virtual hosts are sent before the rest of a table,
 	// before that is sent anew. What the client spends on them is then a few
