@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	ctrlmanager "sigs.k8s.io/controller-runtime/pkg/manager"
+	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/porchlight-lb/porchlight/api/v1beta1"
 	"github.com/porchlight-lb/porchlight/gateway/ingest"
@@ -32,6 +33,7 @@ import (
 	"github.com/porchlight-lb/porchlight/gateway/internal/server"
 	"github.com/porchlight-lb/porchlight/gateway/internal/status"
 	"github.com/porchlight-lb/porchlight/gateway/internal/watch"
+	"github.com/porchlight-lb/porchlight/internal/names"
 	"github.com/porchlight-lb/porchlight/internal/program"
 	"github.com/porchlight-lb/porchlight/internal/version"
 )
@@ -53,9 +55,10 @@ func run() error {
 	var opts program.Options
 	settings := fleet.Settings{}
 	ports := infra.DefaultRange
-	var address string
+	var address, controller string
 	var overlap time.Duration
 	opts.Bind(flag.CommandLine)
+	flag.StringVar(&controller, "controller-name", names.GatewayController, "spec.controllerName of the GatewayClasses to serve")
 	flag.StringVar(&address, "xds-address", ":18000", "address that Envoys fetch their configuration from")
 	flag.IntVar(&settings.XDSPort, "xds-port", 18000, "port of the gateway's Service that leads to it")
 	flag.StringVar(&settings.Image, "envoy-image", "docker.io/envoyproxy/envoy:distroless-v1.40.0", "image of the fleets that name none")
@@ -96,6 +99,7 @@ func run() error {
 	reports := envoys.New(mgr.GetClient(), opts.Namespace, mgr.GetEventRecorder("porchlight-gateway"), log)
 	loop := watch.New()
 	loop.Cache, loop.Mapper, loop.Namespace = mgr.GetCache(), mgr.GetRESTMapper(), opts.Namespace
+	loop.Controller = gwv1.GatewayController(controller)
 	loop.Hub, loop.TLS, loop.Log = hub, serving, log
 	loop.Fleets = mailbox.New[[]fleet.Wanted]()
 	loop.Plans = mailbox.New[infra.Plan]()
@@ -110,8 +114,8 @@ func run() error {
 		{server.New(address, serving, hub, reports, log), false},
 		{reports, false},
 		{fleet.New(mgr.GetClient(), keeper, settings, loop.Fleets, log), true},
-		{infra.New(mgr.GetClient(), mgr.GetAPIReader(), loop.Plans, ports, log), true},
-		{status.New(mgr.GetClient(), loop.Statuses, log), true},
+		{infra.New(mgr.GetClient(), mgr.GetAPIReader(), loop.Plans, opts.Namespace, ports, log), true},
+		{status.New(mgr.GetClient(), loop.Statuses, loop.Controller, log), true},
 	} {
 		if err := manager.Add(mgr, t.task, t.leader); err != nil {
 			return err

@@ -203,13 +203,13 @@ func TestValuesReachTheirPlace(t *testing.T) {
 		"controller":   values{"requireClass": true, "replicas": 3},
 		"speaker":      values{"gossipPort": 7999, "ignoreExcludeLB": true},
 		"envoy":        values{"image": "example.org/envoy:1", "replicas": 5, "service": values{"externalTrafficPolicy": "Local"}},
-		"gatewayClass": values{"name": "edge"},
+		"gatewayClass": values{"name": "edge", "controllerName": "example.org/gateway"},
 	})
 	for file, wants := range map[string][]string{
 		"controller.yaml": {`image: "example.org/p:t1"`, "--lb-class=example.org/class", "--require-class=true", "--log-level=debug", "replicas: 3"},
 		"speaker.yaml":    {"--lb-class=example.org/class", "--require-class=true", "--gossip-port=7999", "containerPort: 7999", "--ignore-exclude-lb=true"},
-		"gateway.yaml":    {"--envoy-image=example.org/envoy:1"},
-		"fleet.yaml":      {"replicas: 5", "externalTrafficPolicy: Local", "loadBalancerClass: example.org/class", "name: edge"},
+		"gateway.yaml":    {"--envoy-image=example.org/envoy:1", "--controller-name=example.org/gateway"},
+		"fleet.yaml":      {"replicas: 5", "externalTrafficPolicy: Local", "loadBalancerClass: example.org/class", "name: edge", "controllerName: example.org/gateway"},
 	} {
 		for _, want := range wants {
 			if !strings.Contains(files["porchlight/templates/"+file], want) {

@@ -6,8 +6,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
-
-	"github.com/porchlight-lb/porchlight/internal/names"
 )
 
 // parentKey is what a parentRef names.
@@ -97,7 +95,7 @@ func (r *route) attach(x *index, p *parents) (RouteStatus, []attachment) {
 		}
 		s.Parents = append(s.Parents, gwv1.RouteParentStatus{
 			ParentRef:      *ref,
-			ControllerName: names.GatewayController,
+			ControllerName: x.controller,
 			Conditions:     r.conditions(accepted),
 		})
 	}

@@ -36,7 +36,7 @@ type class struct {
 
 // newClass returns a GatewayClass if it is ours, and nil otherwise.
 func newClass(x *index, obj *gwv1.GatewayClass) *class {
-	if obj.Spec.ControllerName != names.GatewayController {
+	if obj.Spec.ControllerName != x.controller {
 		return nil
 	}
 	c := &class{obj: obj}

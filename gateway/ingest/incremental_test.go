@@ -24,6 +24,7 @@ import (
 	"github.com/porchlight-lb/porchlight/gateway/ingest"
 	"github.com/porchlight-lb/porchlight/gateway/xds"
 	"github.com/porchlight-lb/porchlight/gateway/xds/resource"
+	"github.com/porchlight-lb/porchlight/internal/names"
 )
 
 // pem is the key pair of the golden cases.
@@ -331,7 +332,7 @@ func (m *mirror) apply(c ingest.Changes) {
 func TestIncrementalIsFull(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := &churn{objects: map[string]metav1.Object{}, facts: map[types.NamespacedName]ingest.Facts{}}
-		tr := ingest.NewTranslator("porchlight-system")
+		tr := ingest.NewTranslator("porchlight-system", names.GatewayController)
 		m := &mirror{
 			encoders: map[types.NamespacedName]*xds.Encoder{}, sets: map[types.NamespacedName]resource.Set{},
 			routes: map[string]ingest.RouteStatus{}, policies: map[string]ingest.PolicyStatus{}, gateways: map[types.NamespacedName]ingest.GatewayPlan{},
@@ -405,7 +406,7 @@ func keys(rs []resource.Resource) []string {
 // BenchmarkOneRouteOf5000 changes one route: TARGETS, at most 1 ms.
 func BenchmarkOneRouteOf5000(b *testing.B) {
 	in := crowd(5000)
-	t := ingest.NewTranslator(in.Namespace)
+	t := ingest.NewTranslator(in.Namespace, names.GatewayController)
 	for _, f := range in.Fleets {
 		t.Set(f)
 	}

@@ -12,6 +12,7 @@ import (
 // index finds the objects that others refer to, and notes who asks for them.
 type index struct {
 	namespace  string
+	controller gwv1.GatewayController
 	fleets     map[types.NamespacedName]*v1beta1.EnvoyFleet
 	services   map[types.NamespacedName]*corev1.Service
 	secrets    map[types.NamespacedName]*corev1.Secret
@@ -29,9 +30,10 @@ type index struct {
 	deps  *dependencies
 }
 
-func newIndex(namespace string) *index {
+func newIndex(namespace string, controller gwv1.GatewayController) *index {
 	return &index{
 		namespace:     namespace,
+		controller:    controller,
 		fleets:        map[types.NamespacedName]*v1beta1.EnvoyFleet{},
 		services:      map[types.NamespacedName]*corev1.Service{},
 		secrets:       map[types.NamespacedName]*corev1.Secret{},

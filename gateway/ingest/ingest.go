@@ -21,6 +21,9 @@ import (
 type Input struct {
 	// Namespace is that of the installation, where EnvoyFleets live.
 	Namespace string
+	// Controller is the spec.controllerName of the GatewayClasses that are ours;
+	// empty: names.GatewayController.
+	Controller gwv1.GatewayController
 
 	Fleets             []*v1beta1.EnvoyFleet
 	GatewayClasses     []*gwv1.GatewayClass

@@ -12,7 +12,6 @@ import (
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/porchlight-lb/porchlight/gateway/ir"
-	"github.com/porchlight-lb/porchlight/internal/names"
 )
 
 // policy is a BackendTLSPolicy and what is decided about it.
@@ -165,7 +164,7 @@ func (x *index) authority(ref authorityReference, invalidKind, invalidRef string
 const maxAncestors = 16
 
 // status of a policy for the Gateways that reach its targets, sorted.
-func (p *policy) status(gateways []types.NamespacedName) PolicyStatus {
+func (p *policy) status(controller gwv1.GatewayController, gateways []types.NamespacedName) PolicyStatus {
 	s := PolicyStatus{Name: p.name}
 	for _, g := range gateways[:min(len(gateways), maxAncestors)] {
 		s.Ancestors = append(s.Ancestors, gwv1.PolicyAncestorStatus{
@@ -173,7 +172,7 @@ func (p *policy) status(gateways []types.NamespacedName) PolicyStatus {
 				Group: ptr(gwv1.Group(gwv1.GroupName)), Kind: ptr(gwv1.Kind("Gateway")),
 				Namespace: ptr(gwv1.Namespace(g.Namespace)), Name: gwv1.ObjectName(g.Name),
 			},
-			ControllerName: names.GatewayController,
+			ControllerName: controller,
 			Conditions: []metav1.Condition{
 				condition(gwv1.PolicyConditionAccepted, p.accepted, p.obj.Generation),
 				condition(gwv1.BackendTLSPolicyConditionResolvedRefs, p.resolved, p.obj.Generation),

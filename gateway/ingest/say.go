@@ -157,7 +157,7 @@ func (t *Translator) sayPolicies(c *Changes) {
 	for n, p := range concerned {
 		status := PolicyStatus{Name: n}
 		if p != nil {
-			status = p.status(t.ancestorsOf(p))
+			status = p.status(t.x.controller, t.ancestorsOf(p))
 		}
 		before, known := t.said.policies[n]
 		if known && !reflect.DeepEqual(before, status) || !known && status.Ancestors != nil {

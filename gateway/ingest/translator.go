@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 
@@ -11,6 +12,7 @@ import (
 
 	"github.com/porchlight-lb/porchlight/api/v1beta1"
 	"github.com/porchlight-lb/porchlight/gateway/ir"
+	"github.com/porchlight-lb/porchlight/internal/names"
 )
 
 // Translator translates by the change: it is told which objects are there, and
@@ -104,11 +106,11 @@ func newDirty() dirty {
 	}
 }
 
-// NewTranslator returns a translator for an installation's namespace that
-// knows of no object.
-func NewTranslator(namespace string) *Translator {
+// NewTranslator returns a translator that knows of no object, for the
+// installation in a namespace that serves the GatewayClasses of controller.
+func NewTranslator(namespace string, controller gwv1.GatewayController) *Translator {
 	return &Translator{
-		x:              newIndex(namespace),
+		x:              newIndex(namespace, controller),
 		classObjects:   map[string]*gwv1.GatewayClass{},
 		gatewayObjects: map[types.NamespacedName]*gwv1.Gateway{},
 		setObjects:     map[types.NamespacedName]*gwv1.ListenerSet{},
@@ -321,7 +323,7 @@ func (x *index) translated(object metav1.Object) *route {
 
 // Translate makes the IR and the statuses from the objects.
 func Translate(in Input) Output {
-	t := NewTranslator(in.Namespace)
+	t := NewTranslator(in.Namespace, cmp.Or(in.Controller, names.GatewayController))
 	in.each(t.Set)
 	for n, f := range in.Facts {
 		t.SetFacts(n, f)

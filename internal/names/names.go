@@ -23,8 +23,8 @@ func (c Class) Owns(class *string) bool {
 	return *class == c.Name
 }
 
-// GatewayController is the spec.controllerName of GatewayClasses that are
-// ours.
+// GatewayController is the spec.controllerName of the GatewayClasses that an
+// installation serves which was told no other.
 const GatewayController = "porchlight.dev/gateway"
 
 // Annotation names, without their prefix.

@@ -40,12 +40,13 @@ func (e *explainer) explainGateway(name string) error {
 func (e *explainer) class(g *gatewayv1.Gateway) bool {
 	name := string(g.Spec.GatewayClassName)
 	c := inventory.Find(e.Classes.Items, "", name)
+	controller := e.GatewayController()
 	switch {
 	case c == nil:
 		e.broken("class", reason.NotFound, fmt.Sprintf("GatewayClass %s does not exist", name))
 		return false
-	case c.Spec.ControllerName != names.GatewayController:
-		e.broken("class", reason.NotOurs, fmt.Sprintf("GatewayClass %s is that of %s, not %s", name, c.Spec.ControllerName, names.GatewayController))
+	case c.Spec.ControllerName != controller:
+		e.broken("class", reason.NotOurs, fmt.Sprintf("GatewayClass %s is that of %s, not %s", name, c.Spec.ControllerName, controller))
 		return false
 	}
 	if !e.condition("class", c.Status.Conditions, "Accepted", metav1.ConditionTrue, "GatewayClass "+name) {

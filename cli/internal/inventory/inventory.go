@@ -152,6 +152,26 @@ func readClass(class *names.Class, pod corev1.PodSpec) {
 	}
 }
 
+// GatewayController is the controllerName of the GatewayClasses that are the
+// installation's: what its gateway was told; the default where there is none.
+func (o *Objects) GatewayController() gatewayv1.GatewayController {
+	controller := gatewayv1.GatewayController(names.GatewayController)
+	for i := range o.Deployments.Items {
+		d := &o.Deployments.Items[i]
+		if d.Labels[ComponentLabel] != "gateway" {
+			continue
+		}
+		for _, c := range d.Spec.Template.Spec.Containers {
+			for _, arg := range c.Args {
+				if v, ok := strings.CutPrefix(arg, "--controller-name="); ok {
+					controller = gatewayv1.GatewayController(v)
+				}
+			}
+		}
+	}
+	return controller
+}
+
 // The components of an installation, in the order of the chain: who gives the
 // address, who announces it, who serves behind it.
 var Components = []string{"controller", "speaker", "gateway"}
@@ -209,8 +229,9 @@ func IsReady(p *corev1.Pod) bool {
 // GatewayClasses are the names of the classes that are ours.
 func (o *Objects) GatewayClasses() map[string]bool {
 	ours := map[string]bool{}
+	controller := o.GatewayController()
 	for i := range o.Classes.Items {
-		if o.Classes.Items[i].Spec.ControllerName == names.GatewayController {
+		if o.Classes.Items[i].Spec.ControllerName == controller {
 			ours[o.Classes.Items[i].Name] = true
 		}
 	}

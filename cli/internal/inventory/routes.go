@@ -6,8 +6,6 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
-
-	"github.com/porchlight-lb/porchlight/internal/names"
 )
 
 // Route is what the routes of all kinds have in common.
@@ -17,8 +15,9 @@ type Route struct {
 	Name      string
 	Hostnames []gatewayv1.Hostname
 	Parents   []gatewayv1.ParentReference
-	Statuses  []gatewayv1.RouteParentStatus
-	Rules     []Rule
+	// Statuses that the installation's gateway wrote.
+	Statuses []gatewayv1.RouteParentStatus
+	Rules    []Rule
 }
 
 // Rule of a route, and where it sends what matches.
@@ -73,7 +72,7 @@ func (o *Objects) Gateway(r *Route, p gatewayv1.ParentReference) (*gatewayv1.Gat
 // whether it wrote any.
 func (r *Route) Status(p gatewayv1.ParentReference) ([]metav1.Condition, bool) {
 	for _, s := range r.Statuses {
-		if s.ControllerName == names.GatewayController && r.ParentRef(s.ParentRef) == r.ParentRef(p) &&
+		if r.ParentRef(s.ParentRef) == r.ParentRef(p) &&
 			equal(s.ParentRef.SectionName, p.SectionName) && equal(s.ParentRef.Port, p.Port) {
 			return s.Conditions, true
 		}
@@ -132,6 +131,10 @@ func (o *Objects) Routes() []Route {
 		r := &o.UDPRoutes.Items[i]
 		all = append(all, Route{"UDPRoute", r.Namespace, r.Name, nil, r.Spec.ParentRefs, r.Status.Parents,
 			rules(r.Spec.Rules, func(rule *gatewayv1.UDPRouteRule) Rule { return Rule{section(rule.Name), rule.BackendRefs} })})
+	}
+	controller := o.GatewayController()
+	for i := range all {
+		all[i].Statuses = slices.DeleteFunc(slices.Clone(all[i].Statuses), func(s gatewayv1.RouteParentStatus) bool { return s.ControllerName != controller })
 	}
 	slices.SortFunc(all, func(a, b Route) int {
 		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))

@@ -5,6 +5,7 @@
 package infra
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -68,6 +69,17 @@ func ServiceName(gateway string) string {
 // Ours says whether the Service was made for the Gateway.
 func Ours(s *corev1.Service, gateway string) bool {
 	return s.Labels[names.ManagedBy] == names.Porchlight && s.Labels[gwv1.GatewayNameLabelKey] == labelOf(gateway)
+}
+
+// fleetNamespace is the label with the namespace of the fleet, and so of the
+// installation, that a Service was made by.
+const fleetNamespace = names.Prefix + "fleet-namespace"
+
+// Fleet returns the group of Envoys that a Gateway's Service records. One that
+// records no namespace is from a version that had one installation, and counts
+// as that of whoever asks.
+func Fleet(s *corev1.Service, installation string) types.NamespacedName {
+	return types.NamespacedName{Namespace: cmp.Or(s.Labels[fleetNamespace], installation), Name: s.Labels[fleet.Label]}
 }
 
 // labelOf is the value of the label for a Gateway, whose name may be longer
@@ -190,6 +202,7 @@ func serviceLabels(w *Wanted) map[string]string {
 		names.ManagedBy:          names.Porchlight,
 		gwv1.GatewayNameLabelKey: labelOf(w.Name.Name),
 		fleet.Label:              w.Fleet.Name,
+		fleetNamespace:           w.Fleet.Namespace,
 	}
 }
 

@@ -52,17 +52,20 @@ type Task struct {
 	Direct client.Reader
 	// Plans also receives a plan when pods or Services have changed.
 	Plans *mailbox.Box[Plan]
-	Range Range
-	Now   func() time.Time
-	Log   *slog.Logger
+	// Namespace of the installation. Another, in another namespace, has Gateways
+	// and Services of its own.
+	Namespace string
+	Range     Range
+	Now       func() time.Time
+	Log       *slog.Logger
 
 	ports *Ports
 	ready chan struct{}
 }
 
 // New returns the task.
-func New(c client.Client, direct client.Reader, plans *mailbox.Box[Plan], r Range, log *slog.Logger) *Task {
-	return &Task{Client: c, Direct: direct, Plans: plans, Range: r, Now: time.Now, Log: log, ready: make(chan struct{})}
+func New(c client.Client, direct client.Reader, plans *mailbox.Box[Plan], namespace string, r Range, log *slog.Logger) *Task {
+	return &Task{Client: c, Direct: direct, Plans: plans, Namespace: namespace, Range: r, Now: time.Now, Log: log, ready: make(chan struct{})}
 }
 
 // String names the task.
@@ -125,19 +128,13 @@ func (t *Task) adopt(ctx context.Context) error {
 			continue
 		}
 		for _, p := range s.Spec.Ports {
-			if !t.ports.Adopt(t.fleetOf(s), gateway, p.Port, p.TargetPort.IntVal) {
+			if !t.ports.Adopt(Fleet(s, t.Namespace), gateway, p.Port, p.TargetPort.IntVal) {
 				t.Log.Warn("the fleet port that a Service records is another's, it gets a new one",
 					"service", client.ObjectKeyFromObject(s).String(), "port", p.Port, "fleetPort", p.TargetPort.IntVal)
 			}
 		}
 	}
 	return nil
-}
-
-// fleetOf returns the fleet that a Service records. All fleets are in the
-// installation's namespace, so the name is enough.
-func (t *Task) fleetOf(s *corev1.Service) types.NamespacedName {
-	return types.NamespacedName{Name: s.Labels[fleet.Label]}
 }
 
 // follow makes the Services and slices what the plan wants, and returns when
@@ -151,7 +148,7 @@ func (t *Task) follow(ctx context.Context, plan Plan) (next time.Time, err error
 	}
 	t.ports.Keep(func(fleet, gateway types.NamespacedName, port int32) bool {
 		w := wanted[gateway]
-		return w != nil && w.Fleet.Name == fleet.Name && slices.ContainsFunc(w.ports(), func(p int32) bool { return p == port })
+		return w != nil && w.Fleet == fleet && slices.ContainsFunc(w.ports(), func(p int32) bool { return p == port })
 	})
 	var errs []error
 	if err := t.prune(ctx, wanted); err != nil {
@@ -209,7 +206,7 @@ func (w *Wanted) ports() []int32 {
 func (t *Task) give(w *Wanted) ([]corev1.ServicePort, error) {
 	var out []corev1.ServicePort
 	for _, p := range w.Ports {
-		n, ok := t.ports.Give(types.NamespacedName{Name: w.Fleet.Name}, w.Name, p.Port)
+		n, ok := t.ports.Give(w.Fleet, w.Name, p.Port)
 		if !ok {
 			return nil, fmt.Errorf("giving ports of fleet %s to Gateway %s: none is free between %d and %d", w.Fleet, w.Name, t.Range.First, t.Range.Last)
 		}
@@ -277,7 +274,8 @@ func (t *Task) putSlices(ctx context.Context, s *corev1.Service, pods []*corev1.
 	return nil
 }
 
-// prune deletes the Services of Gateways that want none any more.
+// prune deletes the Services of Gateways that want none any more. What does not
+// record whose it is stays: it goes with its Gateway.
 func (t *Task) prune(ctx context.Context, wanted map[types.NamespacedName]*Wanted) error {
 	var list corev1.ServiceList
 	if err := t.Client.List(ctx, &list, client.MatchingLabels{names.ManagedBy: names.Porchlight}, client.HasLabels{fleet.Label}); err != nil {
@@ -286,7 +284,7 @@ func (t *Task) prune(ctx context.Context, wanted map[types.NamespacedName]*Wante
 	for i := range list.Items {
 		s := &list.Items[i]
 		gateway, ok := gatewayOf(s)
-		if !ok || wanted[gateway] != nil || s.DeletionTimestamp != nil {
+		if !ok || wanted[gateway] != nil || s.DeletionTimestamp != nil || Fleet(s, "").Namespace != t.Namespace {
 			continue
 		}
 		if err := client.IgnoreNotFound(t.Client.Delete(ctx, s)); err != nil {

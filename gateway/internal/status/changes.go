@@ -8,8 +8,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
-
-	"github.com/porchlight-lb/porchlight/internal/names"
 )
 
 // change returns an object with the status that it should have; nil where it
@@ -32,12 +30,12 @@ func (t *Task) change(ctx context.Context, k key, wanted any) (client.Object, er
 		ours, _ := wanted.([]gwv1.PolicyAncestorStatus)
 		return compare(ctx, t.Client, k, &gwv1.BackendTLSPolicy{}, func(o *gwv1.BackendTLSPolicy) *[]gwv1.PolicyAncestorStatus { return &o.Status.Ancestors },
 			func(old []gwv1.PolicyAncestorStatus) []gwv1.PolicyAncestorStatus {
-				return ancestors(names.GatewayController, old, ours, now)
+				return ancestors(t.Controller, old, ours, now)
 			})
 	}
 	ours, _ := wanted.([]gwv1.RouteParentStatus)
 	merge := func(old []gwv1.RouteParentStatus) []gwv1.RouteParentStatus {
-		return parents(names.GatewayController, old, ours, now)
+		return parents(t.Controller, old, ours, now)
 	}
 	switch k.kind {
 	case "HTTPRoute":

@@ -42,7 +42,7 @@ func newWorld(t *testing.T, objects ...client.Object) *world {
 			}
 			return c.SubResource(sub).Update(ctx, o, opts...)
 		}}).Build()
-	w.task = New(c, NewCells(), slog.New(slog.DiscardHandler))
+	w.task = New(c, NewCells(), names.GatewayController, slog.New(slog.DiscardHandler))
 	w.task.Now = func() time.Time { return w.now }
 	return w
 }

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
 // +kubebuilder:rbac:groups=gateway.networking.k8s.io,resources=gatewayclasses/status;gateways/status;listenersets/status;httproutes/status;grpcroutes/status;tlsroutes/status;tcproutes/status;udproutes/status;backendtlspolicies/status,verbs=update;patch
@@ -34,8 +35,10 @@ const (
 type Task struct {
 	Client client.Client
 	Cells  *Cells
-	Now    func() time.Time
-	Log    *slog.Logger
+	// Controller is the controllerName under which our entries stand.
+	Controller gwv1.GatewayController
+	Now        func() time.Time
+	Log        *slog.Logger
 
 	mu    sync.Mutex
 	wrote map[key]written
@@ -60,8 +63,8 @@ func (w written) pause() time.Duration {
 func (w written) over(at time.Time) bool { return at.Sub(w.at) >= 2*w.pause() }
 
 // New returns the task.
-func New(c client.Client, cells *Cells, log *slog.Logger) *Task {
-	return &Task{Client: c, Cells: cells, Now: time.Now, Log: log, wrote: map[key]written{}, ready: make(chan struct{})}
+func New(c client.Client, cells *Cells, controller gwv1.GatewayController, log *slog.Logger) *Task {
+	return &Task{Client: c, Cells: cells, Controller: controller, Now: time.Now, Log: log, wrote: map[key]written{}, ready: make(chan struct{})}
 }
 
 // String names the task.

@@ -15,9 +15,9 @@ import (
 	"github.com/porchlight-lb/porchlight/gateway/ir"
 )
 
-// facts returns what is known of each Gateway's Service and of the Envoys that
-// serve it.
-func facts(gateways map[types.NamespacedName]*gwv1.Gateway, services map[types.NamespacedName]*corev1.Service,
+// facts returns what the installation in a namespace knows of each Gateway's
+// Service and of the Envoys that serve it.
+func facts(namespace string, gateways map[types.NamespacedName]*gwv1.Gateway, services map[types.NamespacedName]*corev1.Service,
 	pods map[types.NamespacedName]*corev1.Pod,
 ) map[types.NamespacedName]ingest.Facts {
 	served := served(slices.Collect(maps.Values(pods)))
@@ -37,7 +37,7 @@ func facts(gateways map[types.NamespacedName]*gwv1.Gateway, services map[types.N
 		}
 	})
 	type claim struct {
-		fleet string
+		fleet types.NamespacedName
 		port  int32
 	}
 	claimed := map[claim]bool{}
@@ -47,14 +47,14 @@ func facts(gateways map[types.NamespacedName]*gwv1.Gateway, services map[types.N
 		f := infra.Facts(s, g)
 		f.Programmed = map[int32]bool{}
 		for port, fleetPort := range f.FleetPorts {
-			c := claim{s.Labels[fleet.Label], fleetPort}
+			c := claim{infra.Fleet(s, namespace), fleetPort}
 			if claimed[c] {
 				delete(f.FleetPorts, port)
 				continue
 			}
 			claimed[c] = true
 			f.Programmed[port] = !slices.ContainsFunc(s.Spec.Ports, func(p corev1.ServicePort) bool {
-				return p.Port == port && !served(c.fleet, listenerName(g, p))
+				return p.Port == port && !served(c.fleet.Name, listenerName(g, p))
 			})
 		}
 		out[types.NamespacedName{Namespace: g.Namespace, Name: g.Name}] = f

@@ -44,6 +44,8 @@ type Loop struct {
 	Cache     cache.Cache
 	Mapper    meta.RESTMapper
 	Namespace string
+	// Controller is the spec.controllerName of the GatewayClasses that are ours.
+	Controller gwv1.GatewayController
 
 	Hub *server.Hub
 	TLS *certs.Serving
@@ -75,7 +77,7 @@ func (l *Loop) Run(ctx context.Context) error {
 	if err := l.watch(ctx); err != nil {
 		return err
 	}
-	w := newWorld(l.Namespace)
+	w := newWorld(l.Namespace, l.Controller)
 	l.step(w, l.queue.take())
 	close(l.ready)
 	for {

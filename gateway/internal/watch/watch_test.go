@@ -51,6 +51,28 @@ func TestServedByAllThatAreReady(t *testing.T) {
 	}
 }
 
+// Two installations may have fleets of one name, and may have given one port.
+func TestFleetPortsOfAnotherInstallation(t *testing.T) {
+	gateways, services := map[types.NamespacedName]*gwv1.Gateway{}, map[types.NamespacedName]*corev1.Service{}
+	for gateway, installation := range map[string]string{"a": "first", "b": "second"} {
+		meta := metav1.ObjectMeta{Namespace: "ns", Name: gateway}
+		gateways[types.NamespacedName{Namespace: "ns", Name: gateway}] = &gwv1.Gateway{ObjectMeta: meta}
+		meta.Name += "-porchlight"
+		meta.Labels = map[string]string{
+			names.ManagedBy: names.Porchlight, gwv1.GatewayNameLabelKey: gateway,
+			fleet.Label: "f", names.Prefix + "fleet-namespace": installation,
+		}
+		services[types.NamespacedName{Namespace: "ns", Name: meta.Name}] = &corev1.Service{
+			ObjectMeta: meta, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80, TargetPort: intstr.FromInt32(20000)}}},
+		}
+	}
+	for n, f := range facts("second", gateways, services, nil) {
+		if f.FleetPorts[80] != 20000 {
+			t.Errorf("Gateway %s has fleet ports %v", n, f.FleetPorts)
+		}
+	}
+}
+
 func TestOneFleetPortIsTheOlderServices(t *testing.T) {
 	service := func(gateway string, age time.Duration) *corev1.Service {
 		return &corev1.Service{
@@ -65,7 +87,7 @@ func TestOneFleetPortIsTheOlderServices(t *testing.T) {
 		return &gwv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name}}
 	}
 	name := func(n string) types.NamespacedName { return types.NamespacedName{Namespace: "ns", Name: n} }
-	f := facts(map[types.NamespacedName]*gwv1.Gateway{name("a"): gateway("a"), name("b"): gateway("b")},
+	f := facts("porchlight-system", map[types.NamespacedName]*gwv1.Gateway{name("a"): gateway("a"), name("b"): gateway("b")},
 		map[types.NamespacedName]*corev1.Service{name("a-porchlight"): service("a", 0), name("b-porchlight"): service("b", time.Hour)}, nil)
 	a, b := f[types.NamespacedName{Namespace: "ns", Name: "a"}], f[types.NamespacedName{Namespace: "ns", Name: "b"}]
 	if len(a.FleetPorts) != 0 || b.FleetPorts[80] != 20000 {
@@ -138,7 +160,7 @@ func slice(address string) change {
 
 // New endpoints give a new snapshot, and what was published stays as it was.
 func TestEndpointsPassTranslationBy(t *testing.T) {
-	w := newWorld("porchlight-system")
+	w := newWorld("porchlight-system", names.GatewayController)
 	w.apply(append(shared(), slice("10.0.0.1")))
 	endpoints := resource.Key{Type: resource.Endpoint, Name: "ns/s/80/http"}
 	before := w.sets()[theFleet]
@@ -163,7 +185,7 @@ func TestEndpointsPassTranslationBy(t *testing.T) {
 
 // What no route names and is no Gateway's costs nothing.
 func TestOthersConcernNobody(t *testing.T) {
-	w := newWorld("porchlight-system")
+	w := newWorld("porchlight-system", names.GatewayController)
 	w.apply(shared())
 	w.sets()
 	other := metav1.ObjectMeta{Namespace: "ns", Name: "other"}
@@ -186,7 +208,7 @@ func TestOthersConcernNobody(t *testing.T) {
 
 // A Gateway that goes takes its listener and all that its routes named with it.
 func TestGatewayGoes(t *testing.T) {
-	w := newWorld("porchlight-system")
+	w := newWorld("porchlight-system", names.GatewayController)
 	all := shared()
 	w.apply(append(all, slice("10.0.0.1")))
 	if n := len(w.sets()[theFleet].All()); n != 7 {

@@ -49,9 +49,9 @@ type outcome struct {
 	published, written bool
 }
 
-func newWorld(namespace string) *world {
+func newWorld(namespace string, controller gwv1.GatewayController) *world {
 	return &world{
-		namespace: namespace, translator: ingest.NewTranslator(namespace),
+		namespace: namespace, translator: ingest.NewTranslator(namespace, controller),
 		fleets:   map[types.NamespacedName]*v1beta1.EnvoyFleet{},
 		gateways: map[types.NamespacedName]*gwv1.Gateway{},
 		services: map[types.NamespacedName]*corev1.Service{},
@@ -153,7 +153,7 @@ func serviceOf(s *discoveryv1.EndpointSlice) types.NamespacedName {
 
 // tellFacts tells translation what is known of Gateways and was not told.
 func (w *world) tellFacts() {
-	now := facts(w.gateways, w.services, w.pods)
+	now := facts(w.namespace, w.gateways, w.services, w.pods)
 	for n, f := range now {
 		if before, told := w.facts[n]; !told || !reflect.DeepEqual(before, f) {
 			w.translator.SetFacts(n, f)
