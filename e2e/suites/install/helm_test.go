@@ -123,11 +123,20 @@ func (b *bare) pods(t *testing.T) []string {
 	return strings.Fields(out)
 }
 
-// staying are the kinds of what docs/install.md says an uninstallation keeps,
-// by namespace.
+// staying is what docs/install.md says an uninstallation keeps, as kind and
+// namespace, and names; none: any. Kubernetes makes a ConfigMap and a
+// ServiceAccount in every namespace.
 var staying = map[string][]string{
-	"<none>":       {"CustomResourceDefinition", "APIService", "Namespace"},
-	cluster.System: {"Secret", "ConfigMap", "ServiceAccount", "IPAddressPool", "L2Advertisement", "ServiceL2Status", "ConfigurationState"},
+	"CustomResourceDefinition <none>":      nil,
+	"APIService <none>":                    nil,
+	"Namespace <none>":                     {cluster.System},
+	"ConfigMap " + cluster.System:          {"kube-root-ca.crt"},
+	"ServiceAccount " + cluster.System:     {"default"},
+	"Secret " + cluster.System:             {"porchlight-gossip", "porchlight-xds-ca", "porchlight-xds-server"},
+	"IPAddressPool " + cluster.System:      {"default"},
+	"L2Advertisement " + cluster.System:    {"default"},
+	"ServiceL2Status " + cluster.System:    nil,
+	"ConfigurationState " + cluster.System: nil,
 }
 
 // Uninstalled, nothing of ours runs and nothing that acts is left; installed
@@ -140,14 +149,19 @@ func TestHelmUninstall(t *testing.T) {
 	b.helm(t)
 	b.Apply(t, ns, addresses)
 	had := cluster.Addresses(b.Service(t, ns, "web", "announced", announced))
+	b.Apply(t, ns, site)
+	b.Service(t, ns, b.serviceOf(t, ns, "edge"), "announced", announced)
 
+	if _, err := b.Kubectl("delete", "-n", ns, "gateway/edge", "httproute/site"); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := b.Lab.Helm(t.Context(), "uninstall", "porchlight", "-n", cluster.System, "--wait"); err != nil {
 		t.Fatal(err)
 	}
 	cluster.Eventually(t, "nothing that acts is left", func(context.Context) error {
 		for _, object := range without(b.everything(t), before) {
 			words := strings.Fields(object)
-			if !slices.Contains(staying[words[1]], words[0]) || words[0] == "ServiceAccount" && words[2] != "default" {
+			if all, stays := staying[words[0]+" "+words[1]]; !stays || all != nil && !slices.Contains(all, words[2]) {
 				return fmt.Errorf("there is still %s", object)
 			}
 		}
@@ -170,8 +184,9 @@ func TestHelmUninstall(t *testing.T) {
 	})
 }
 
-// Two installations, in two namespaces, serve a class each from pools of their
-// own, and the end of one is none of the other's business.
+// Two installations, in two namespaces, serve a class of Services and one of
+// Gateways each, from pools of their own, and the end of one is none of the
+// other's business.
 func TestTwoReleases(t *testing.T) {
 	const second = "porchlight-second"
 	b := clean(t)
@@ -181,7 +196,8 @@ func TestTwoReleases(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	if err := b.release(t.Context(), second, "--set", "lbClass=example.com/second", "--set", "controller.requireClass=true", "--set", "gateway.enabled=false",
+	if err := b.release(t.Context(), second, "--set", "lbClass=example.com/second", "--set", "controller.requireClass=true",
+		"--set", "gatewayClass.controllerName=example.com/gateway", "--set", "envoy.replicas=1", "--set", "gateway.replicas=1",
 		"--set", "speaker.gossipPort=7950", "--set", "speaker.metricsPort=7484", "--set", "speaker.healthPort=7485"); err != nil {
 		t.Fatal(err)
 	}
@@ -189,21 +205,29 @@ func TestTwoReleases(t *testing.T) {
 	b.Apply(t, second, strings.NewReplacer(cluster.System, second, "172.30.0.230-172.30.0.239", "172.30.0.220-172.30.0.229").Replace(addresses))
 	ns := b.Namespace(t)
 	b.Apply(t, ns, cluster.Echo("DaemonSet", "echo")+balancer+"---"+
-		strings.NewReplacer("name: web", "name: other", "type: LoadBalancer", "type: LoadBalancer\n  loadBalancerClass: example.com/second").Replace(balancer))
-	for name, of := range map[string]string{"web": "172.30.0.23", "other": "172.30.0.22"} {
+		strings.NewReplacer("name: web", "name: other", "type: LoadBalancer", "type: LoadBalancer\n  loadBalancerClass: example.com/second").Replace(balancer)+
+		site+strings.NewReplacer("name: edge", "name: rim", "gatewayClassName: porchlight", "gatewayClassName: porchlight-"+second, "name: site", "name: place").Replace(site))
+	edge, rim := b.serviceOf(t, ns, "edge"), b.serviceOf(t, ns, "rim")
+	had := map[string]string{}
+	for name, of := range map[string]string{"web": "172.30.0.23", "other": "172.30.0.22", edge: "172.30.0.23", rim: "172.30.0.22"} {
 		all := cluster.Addresses(b.Service(t, ns, name, "announced", announced))
 		if len(all) != 1 || !strings.HasPrefix(all[0], of) {
 			t.Errorf("Service %s has %v", name, all)
 			continue
 		}
 		b.Want(t, 200, cluster.Request{From: "client", URL: "http://" + all[0] + "/"})
+		had[name] = all[0]
 	}
-	had := cluster.Addresses(b.Service(t, ns, "web", "announced", announced))
+	if _, err := b.Kubectl("delete", "-n", ns, "gateway/rim"); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := b.Lab.Helm(t.Context(), "uninstall", "porchlight", "-n", second, "--wait"); err != nil {
 		t.Fatal(err)
 	}
-	b.Want(t, 200, cluster.Request{From: "client", URL: "http://" + had[0] + "/"})
-	if now := cluster.Addresses(b.Service(t, ns, "web", "announced", announced)); !slices.Equal(had, now) {
-		t.Errorf("the Service had %v, and has %v since the other installation went", had, now)
+	for _, name := range []string{"web", edge} {
+		b.Want(t, 200, cluster.Request{From: "client", URL: "http://" + had[name] + "/"})
+		if now := cluster.Addresses(b.Service(t, ns, name, "announced", announced)); !slices.Equal(now, []string{had[name]}) {
+			t.Errorf("Service %s had %s, and has %v since the other installation went", name, had[name], now)
+		}
 	}
 }
