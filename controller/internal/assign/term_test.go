@@ -182,6 +182,7 @@ func TestPoolStatusAtOnce(t *testing.T) {
 			a.create(i, i+1)
 		}
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		var after []time.Duration
 		for _, at := range a.pools["p"] {
 			after = append(after, at.Sub(began))
