@@ -2,12 +2,14 @@ package segment
 
 import (
 	"cmp"
+	"errors"
 	"net"
 	"net/netip"
 	"slices"
 
 	"github.com/porchlight-lb/porchlight/speaker/election"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // link is a network interface that can announce.
@@ -25,11 +27,11 @@ func (l link) mac() net.HardwareAddr { return net.HardwareAddr(l.MAC[:]) }
 // ends of pods' veth pairs, which have no subnet, and where nobody but the pod
 // lives.
 func links() ([]link, error) {
-	all, err := netlink.LinkList()
+	all, err := dump(netlink.LinkList)
 	if err != nil {
 		return nil, err
 	}
-	addrs, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+	addrs, err := dump(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
 		return nil, err
 	}
@@ -67,6 +69,21 @@ func links() ([]link, error) {
 	}
 	slices.SortFunc(out, func(a, b link) int { return cmp.Compare(a.Name, b.Name) })
 	return out, nil
+}
+
+// dumps is how often a table is read that changes meanwhile.
+const dumps = 10
+
+// dump reads a table of the kernel. What changed while it was read may be in it
+// in part, and the kernel says so (NLM_F_DUMP_INTR): the table is read again. It
+// fails with [unix.EINTR] where the table never stands still.
+func dump[T any](read func() ([]T, error)) (table []T, err error) {
+	for range dumps {
+		if table, err = read(); !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	return table, err
 }
 
 // swallows says whether an interface of this kind takes over what its members

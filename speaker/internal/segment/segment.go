@@ -105,25 +105,29 @@ func (s *Segment) Run(ctx context.Context, ready chan<- struct{}) error {
 			return err
 		}
 		// Whatever changed before the subscription is read here.
-		if err := s.sense(); err != nil {
-			return err
-		}
-		if ready != nil {
-			close(ready)
-			ready = nil
-		}
+		changed := true
 		for open := true; open; {
+			if changed {
+				// What changes all the time is looked at again with the next tick.
+				switch err := s.sense(); {
+				case errors.Is(err, unix.EINTR):
+				case err != nil:
+					return err
+				default:
+					changed = false
+					if ready != nil {
+						close(ready)
+						ready = nil
+					}
+				}
+			}
 			select {
 			case <-ctx.Done():
 				return nil
 			case now := <-tick.C:
 				s.repeat(now)
 			case _, open = <-changes:
-				if open {
-					if err := s.sense(); err != nil {
-						return err
-					}
-				}
+				changed = changed || open
 			}
 		}
 		s.log.Warn("lost track of the network interfaces, looking anew")
