@@ -26,13 +26,22 @@ type Cells struct {
 	// wanted is the status without times, of the kind's own type; without an
 	// entry nothing of ours is to stand there.
 	wanted map[key]any
-	stale  map[key]struct{}
-	wake   chan struct{}
+	// decided are the objects that wanted was decided for: another one of the
+	// same name is decided about anew.
+	decided map[key]types.UID
+	stale   map[key]struct{}
+	wake    chan struct{}
+}
+
+// cell is what the status of one object should say.
+type cell struct {
+	wanted any
+	uid    types.UID
 }
 
 // NewCells returns cells that want nothing.
 func NewCells() *Cells {
-	return &Cells{wanted: map[key]any{}, stale: map[key]struct{}{}, wake: make(chan struct{}, 1)}
+	return &Cells{wanted: map[key]any{}, decided: map[key]types.UID{}, stale: map[key]struct{}{}, wake: make(chan struct{}, 1)}
 }
 
 // Want takes in the statuses that are new or have changed.
@@ -69,6 +78,28 @@ func (c *Cells) want(k key, v any, there bool) {
 		delete(c.wanted, k)
 	}
 	c.stale[k] = struct{}{}
+}
+
+// Decided says that what is wanted now was decided with this object, or, where it
+// is not there, without it. It follows the Want of that decision: an object that
+// is deleted and made anew must not get the status of the one before.
+func (c *Cells) Decided(object client.Object, there bool) {
+	k := key{kindOf(object), client.ObjectKeyFromObject(object)}
+	if k.kind == "" {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !there {
+		delete(c.wanted, k)
+		delete(c.decided, k)
+		return
+	}
+	if uid := object.GetUID(); c.decided[k] != uid {
+		c.decided[k] = uid
+		c.stale[k] = struct{}{}
+		c.signal()
+	}
 }
 
 // Touch says that somebody, perhaps we, may have changed an object's status.
@@ -119,12 +150,12 @@ func (c *Cells) signal() {
 }
 
 // take returns what is to be compared, and with what.
-func (c *Cells) take() map[key]any {
+func (c *Cells) take() map[key]cell {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	out := make(map[key]any, len(c.stale))
+	out := make(map[key]cell, len(c.stale))
 	for k := range c.stale {
-		out[k] = c.wanted[k]
+		out[k] = cell{c.wanted[k], c.decided[k]}
 	}
 	clear(c.stale)
 	return out

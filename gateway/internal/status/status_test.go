@@ -137,6 +137,54 @@ func TestGatewayThatKeepsChanging(t *testing.T) {
 	}
 }
 
+// What was decided for a Gateway is not written to another one of the same name.
+func TestGatewayMadeAnew(t *testing.T) {
+	made := func(uid types.UID) *gwv1.Gateway {
+		return &gwv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "x", UID: uid}}
+	}
+	at := func(address string) ingest.Output {
+		return ingest.Output{GatewayStatuses: []ingest.GatewayStatus{{Name: name, Status: gwv1.GatewayStatus{
+			Addresses: []gwv1.GatewayStatusAddress{{Value: address}},
+		}}}}
+	}
+	w := newWorld(t, made("first"))
+	address := func() string {
+		var g gwv1.Gateway
+		if err := w.task.Client.Get(context.Background(), name, &g); err != nil {
+			t.Fatal(err)
+		}
+		if len(g.Status.Addresses) == 0 {
+			return ""
+		}
+		return g.Status.Addresses[0].Value
+	}
+	w.task.Cells.Decided(made("first"), true)
+	w.write(at("192.0.2.1"), 1)
+	w.now = w.now.Add(time.Hour)
+	if err := w.task.Client.Delete(context.Background(), made("first")); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.task.Client.Create(context.Background(), made("second")); err != nil {
+		t.Fatal(err)
+	}
+	w.task.Cells.Touch(made("second"))
+	w.write(ingest.Output{}, 0)
+	w.write(at("192.0.2.9"), 0) // a decision that was made before it came
+	if got := address(); got != "" {
+		t.Errorf("the second Gateway has the first one's address %s", got)
+	}
+	w.task.Cells.Want(&ingest.Output{GatewayStatuses: at("192.0.2.2").GatewayStatuses})
+	w.task.Cells.Decided(made("second"), true)
+	w.write(ingest.Output{}, 1)
+	if got := address(); got != "192.0.2.2" {
+		t.Errorf("the second Gateway has address %q, want 192.0.2.2", got)
+	}
+	w.task.Cells.Decided(made("second"), false)
+	if n := len(w.task.Cells.wanted); n != 0 {
+		t.Errorf("%d statuses of Gateways that are no more are kept", n)
+	}
+}
+
 func TestOwnParentsOnly(t *testing.T) {
 	parent := func(controller, gateway string) gwv1.RouteParentStatus {
 		return gwv1.RouteParentStatus{ControllerName: gwv1.GatewayController(controller), ParentRef: gwv1.ParentReference{Name: gwv1.ObjectName(gateway)},

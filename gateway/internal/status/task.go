@@ -111,9 +111,9 @@ func (t *Task) write(ctx context.Context) (delayed bool, err error) {
 	var mu sync.Mutex
 	var later []key
 	var errs []error
-	for k, wanted := range t.Cells.take() {
+	for k, c := range t.Cells.take() {
 		group.Go(func() error {
-			wait, err := t.put(ctx, k, wanted, now)
+			wait, err := t.put(ctx, k, c, now)
 			if wait || err != nil {
 				mu.Lock()
 				defer mu.Unlock()
@@ -137,10 +137,13 @@ func (t *Task) write(ctx context.Context) (delayed bool, err error) {
 
 // put writes the status of one object if it is not as wanted; wait: it was
 // written a moment ago, by us or by others.
-func (t *Task) put(ctx context.Context, k key, wanted any, now time.Time) (wait bool, err error) {
-	o, err := t.change(ctx, k, wanted)
+func (t *Task) put(ctx context.Context, k key, c cell, now time.Time) (wait bool, err error) {
+	o, err := t.change(ctx, k, c.wanted)
 	if o == nil || err != nil {
 		return false, err
+	}
+	if o.GetUID() != c.uid {
+		return false, nil // the decision about this one brings it back
 	}
 	t.mu.Lock()
 	last, recently := t.wrote[k]

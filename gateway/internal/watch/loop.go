@@ -99,6 +99,9 @@ func (l *Loop) step(w *world, changes []change) {
 		observe(w, time.Since(start))
 	}
 	l.Statuses.Want(&out.changes.Output)
+	for _, c := range changes {
+		l.Statuses.Decided(c.object, c.there)
+	}
 	if out.written {
 		fleets, plan := w.wanted()
 		l.Fleets.Put(fleets)
