@@ -166,7 +166,7 @@ e2e-docs: build
 	cd e2e && $(call gotestsum,docs) -- -tags e2e -count=1 -timeout 30m ./suites/docs
 
 .PHONY: e2e-teardown
-e2e-teardown: lab
+e2e-teardown: lab tools
 	@$(MAKE) teardown
 
 .PHONY: teardown
@@ -181,7 +181,7 @@ e2e-bfd: deps tools
 	$(call gotestsum,bfd) -- -tags e2e -count=1 -timeout 10m ./speaker/internal/detector
 
 .PHONY: test
-test: lab ## everything: check, the lab's suites, conformance; a closing line of totals
+test: lab tools ## everything: check, the lab's suites, conformance; a closing line of totals
 	@rm -rf $(RESULTS)
 	@bin/lab down --name '$(LAB)' && bin/lab down --name '$(LAB)-2'
 	@$(MAKE) -j2 -Otarget source teardown && $(MAKE) images tools && $(MAKE) -j2 -Otarget first second; e=$$?; \
