@@ -149,8 +149,10 @@ func TestGracefulRestart(t *testing.T) {
 			how string
 			do  func(context.Context) error
 		}{
-			{"killed", func(ctx context.Context) error { return f.Lab.Fault(ctx, lab.KillSpeaker, node) }},
 			{"stopped", func(context.Context) error { return f.stopSpeaker(node) }},
+			// After it, since the kubelet makes a container wait that has ended before:
+			// this pod is new.
+			{"killed", func(ctx context.Context) error { return f.Lab.Fault(ctx, lab.KillSpeaker, node) }},
 		} {
 			t.Run(restart.how+" under "+router, func(t *testing.T) {
 				routes, err := probe.WatchRoutes(f.Lab, router)
