@@ -11,8 +11,11 @@ STAMP := -X github.com/porchlight-lb/porchlight/internal/version.Version=$(VERSI
 # installs anew from dist/, and the version of that follows the tree in which
 # the conformance suite writes its report.
 FIRST := allocation cli gateway conformance
-SECOND := layer2 bgp
-SUITES := $(FIRST) $(SECOND)
+SECOND := layer2
+# These follow with the machine to themselves: beside another lab one connection
+# of thousands has failed in TestGracefulRestart, and it is not known why.
+ALONE := bgp
+SUITES := $(FIRST) $(SECOND) $(ALONE)
 SUITE ?= $(SUITES)
 # The lab's name; empty: the checkout's own. One that begins with a dash is
 # appended to that.
@@ -184,7 +187,8 @@ e2e-bfd: deps tools
 test: lab tools ## everything: check, the lab's suites, conformance; a closing line of totals
 	@rm -rf $(RESULTS)
 	@bin/lab down --name '$(LAB)' && bin/lab down --name '$(LAB)-2'
-	@$(MAKE) -j2 -Otarget source teardown && $(MAKE) images tools && $(MAKE) -j2 -Otarget first second; e=$$?; \
+	@$(MAKE) -j2 -Otarget source teardown && $(MAKE) images tools && $(MAKE) -j2 -Otarget first second && \
+	  bin/lab down --name '$(LAB)' && $(MAKE) LAB='$(LAB)-2' $(addprefix e2e-,$(ALONE)); e=$$?; \
 	  bin/lab down --name '$(LAB)' || e=1; bin/lab down --name '$(LAB)-2' || e=1; $(MAKE) totals; exit $$e
 
 .PHONY: source first second
