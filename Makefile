@@ -8,9 +8,9 @@ STAMP := -X github.com/porchlight-lb/porchlight/internal/version.Version=$(VERSI
 # after the other: most of a suite is waiting for a cluster. By name alone: fleet
 # and bgp, until it is known why some connections fail (one in 13,000 while no
 # gateway is there; one in thousands while a killed speaker's routes are kept) and
-# why TestPeerAddedAndRemoved reads the state of the peers before its own; install, until it has passed as a whole more than once; and docs, which
-# installs anew from dist/, and the version of that follows the tree in which
-# the conformance suite writes its report.
+# why TestPeerAddedAndRemoved reads the state of the peers before its own;
+# install, until it has passed as a whole more than once; and docs, which installs
+# anew from dist/, whose version follows the tree that conformance reports into.
 FIRST := allocation cli gateway conformance
 SECOND := layer2
 SUITES := $(FIRST) $(SECOND)
