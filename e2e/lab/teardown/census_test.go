@@ -12,12 +12,11 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/porchlight-lb/porchlight/e2e/lab/host"
 )
 
-// census is what the machine has, of all that a lab makes. Other labs that run
-// at the same time are not in it.
+// census is what the machine has, of all that a lab makes. Processes that others
+// start at the same time are not in it, as TestMain hides them; nor are the
+// cgroups of other labs.
 type census struct {
 	processes, namespaces, mounts, cgroups, files []string
 }
@@ -28,14 +27,13 @@ func takeCensus(t *testing.T, name, state string) census {
 	t.Helper()
 	var c census
 	own := namespaces(os.Getpid())
-	foreign := foreignProcesses(t, state)
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
-		if err != nil || foreign[pid] || pid == os.Getpid() {
+		if err != nil || pid == os.Getpid() {
 			continue
 		}
 		command, err := os.ReadFile(filepath.Join("/proc", e.Name(), "cmdline"))
@@ -77,33 +75,6 @@ func namespaces(pid int) map[string]string {
 		}
 	}
 	return ns
-}
-
-// foreignProcesses are those of other labs.
-func foreignProcesses(t *testing.T, state string) map[int]bool {
-	t.Helper()
-	inits, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	if err != nil {
-		t.Fatal(err)
-	}
-	foreign := map[int]bool{}
-	for _, file := range inits {
-		b, _ := os.ReadFile(file)
-		argv := strings.Split(string(b), "\x00")
-		if len(argv) < 3 || argv[1] != host.ArgBoot || strings.HasPrefix(argv[2], state) {
-			continue
-		}
-		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		foreign[pid] = true
-		ps, _ := host.Processes(pid) // none when it has just ended
-		for _, p := range ps {
-			foreign[p.PID] = true
-		}
-	}
-	return foreign
 }
 
 // walk lists the directories below root for which keep holds, files too when

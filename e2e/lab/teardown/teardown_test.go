@@ -16,6 +16,30 @@ import (
 	"github.com/porchlight-lb/porchlight/e2e/lab"
 )
 
+// TestMain runs the tests in a process namespace of their own, so that the
+// census counts what they start and nothing else. Its first process is a shell:
+// that one collects orphans, which a test binary would not.
+func TestMain(m *testing.M) {
+	const inside = "PORCHLIGHT_TEARDOWN_INSIDE"
+	if os.Getenv(inside) != "" {
+		os.Exit(m.Run())
+	}
+	self, err := os.Executable()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "finding the test's own program:", err)
+		os.Exit(1)
+	}
+	cmd := exec.Command("unshare", append([]string{
+		"--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", `"$@"; exit $?`, "sh", self,
+	}, os.Args[1:]...)...)
+	cmd.Env = append(os.Environ(), inside+"=1")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	if err := cmd.Run(); err != nil {
+		fmt.Fprintln(os.Stderr, "the tests in a process namespace of their own:", err)
+		os.Exit(1)
+	}
+}
+
 // labCommand builds the program under test once and returns its path.
 func labCommand(t *testing.T) string {
 	t.Helper()
