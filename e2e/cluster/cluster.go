@@ -314,14 +314,18 @@ func Eventually(t *testing.T, what string, try func(ctx context.Context) error) 
 	defer cancel()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
+	var last error // what a try said that was not cut off
 	for {
 		err := try(ctx)
 		if err == nil {
 			return
 		}
+		if ctx.Err() == nil || last == nil {
+			last = err
+		}
 		select {
 		case <-ctx.Done():
-			t.Fatalf("%s: waited %v: %v", what, Patience, err)
+			t.Fatalf("%s: waited %v: %v", what, Patience, last)
 		case <-tick.C:
 		}
 	}

@@ -4,6 +4,7 @@ package allocation
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 
@@ -19,12 +20,13 @@ func measured(t *testing.T, c *cluster.Cluster, want map[string]float64) {
 		if err != nil {
 			return err
 		}
+		var wrong []error
 		for series, value := range want {
 			if got[series] != value {
-				return fmt.Errorf("%s is %v; want %v", series, got[series], value)
+				wrong = append(wrong, fmt.Errorf("%s is %v; want %v", series, got[series], value))
 			}
 		}
-		return nil
+		return errors.Join(wrong...)
 	})
 }
 
