@@ -131,8 +131,8 @@ func (w *writer) next(ctx context.Context) bool {
 	case err == nil:
 		writes.WithLabelValues("ok").Inc()
 		w.queue.Forget(k)
+		w.done(j) // before the queue is seen to be empty
 		w.fulfilled(k, j, version)
-		w.done(j)
 	case apierrors.IsNotFound(err):
 		// The watch will say so too.
 		writes.WithLabelValues("gone").Inc()

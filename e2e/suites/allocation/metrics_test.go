@@ -44,7 +44,12 @@ func TestMetrics(t *testing.T) {
 	c := cluster.ForTest(t)
 	ns := c.Namespace(t)
 	const written = "porchlight_allocation_duration_seconds_count"
+	const ready = `porchlight_pool_ready{pool="measured"}`
 	quiesce(t, c, ns) // what earlier tests left behind is gone
+	// Pools and Services are watched apart: a Service that is seen before its
+	// pool is written twice.
+	c.Apply(t, ns, pool("measured", "203.0.113.0/31, 2001:db8:b::/64"))
+	measured(t, c, map[string]float64{ready: 1})
 	before, err := leaderMetrics(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
@@ -56,7 +61,6 @@ func TestMetrics(t *testing.T) {
 	total := func(family string) string {
 		return fmt.Sprintf("porchlight_pool_total_addresses{family=%q,pool=\"measured\"}", family)
 	}
-	c.Apply(t, ns, pool("measured", "203.0.113.0/31, 2001:db8:b::/64"))
 	for i := range 2 {
 		name := fmt.Sprintf("web-%d", i)
 		c.Apply(t, ns, service(name, fromPool("measured"), require))
@@ -67,12 +71,12 @@ func TestMetrics(t *testing.T) {
 	refused(t, c, ns, "late", "PoolExhausted", "measured")
 	measured(t, c, map[string]float64{
 		assigned("IPv4"): 2, total("IPv4"): 2, assigned("IPv6"): 2, total("IPv6"): 1 << 64,
-		`porchlight_pool_ready{pool="measured"}`: 1,
-		pending("PoolExhausted"):                 before[pending("PoolExhausted")] + 1,
-		pending("PoolNotFound"):                  before[pending("PoolNotFound")] + 2,
-		written:                                  before[written] + 5,
-		"porchlight_write_queue_depth":           0,
-		"porchlight_controller_leading":          1,
+		ready:                           1,
+		pending("PoolExhausted"):        before[pending("PoolExhausted")] + 1,
+		pending("PoolNotFound"):         before[pending("PoolNotFound")] + 2,
+		written:                         before[written] + 5,
+		"porchlight_write_queue_depth":  0,
+		"porchlight_controller_leading": 1,
 	})
 
 	remove(t, c, aService(ns, "web-0"))
@@ -84,5 +88,5 @@ func TestMetrics(t *testing.T) {
 		pending("PoolNotFound"):  before[pending("PoolNotFound")] + 1,
 	})
 	remove(t, c, aPool("measured"))
-	measured(t, c, map[string]float64{assigned("IPv4"): 0, total("IPv4"): 0, `porchlight_pool_ready{pool="measured"}`: 0})
+	measured(t, c, map[string]float64{assigned("IPv4"): 0, total("IPv4"): 0, ready: 0})
 }
