@@ -7,7 +7,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -72,20 +71,20 @@ func (l *Lab) Kubectl() (string, error) {
 // Dialer returns a function that connects from a host, to IP addresses only.
 // It follows the host through a power cycle.
 func (l *Lab) Dialer(hostName string) func(ctx context.Context, network, address string) (net.Conn, error) {
-	var last atomic.Int64 // process 1 of the host, when it was last looked for
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
-		p := int(last.Load())
-		if !host.Is(p, l.Dir, hostName) {
+		p, _ := l.seen.Load(hostName)
+		pid, _ := p.(int)
+		if !host.Is(pid, l.Dir, hostName) {
 			pids, err := host.Find(l.Dir)
 			if err != nil {
 				return nil, err
 			}
-			if p = pids[hostName]; p == 0 {
+			if pid = pids[hostName]; pid == 0 {
 				return nil, fmt.Errorf("lab %s: host %s is off", l.Name, hostName)
 			}
-			last.Store(int64(p))
+			l.seen.Store(hostName, pid)
 		}
-		return host.Dial(ctx, p, network, address)
+		return host.Dial(ctx, pid, network, address)
 	}
 }
 

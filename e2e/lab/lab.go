@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"sync"
 
 	"github.com/porchlight-lb/porchlight/e2e/lab/build"
 )
@@ -55,6 +56,8 @@ type Lab struct {
 	Source string
 	// Log gets a line for each step of what takes long.
 	Log io.Writer
+
+	seen sync.Map // process 1 of a host, by its name, when it was last looked for
 }
 
 // Open returns the lab of that name, which need not run. An empty name stands
