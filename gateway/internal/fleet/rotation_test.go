@@ -144,7 +144,9 @@ func (r *rotation) await(what string) {
 // finds back to a server that was started again.
 func TestEnvoyFollowsTheRotation(t *testing.T) {
 	envoy := envoybin.Path(t)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	// Not 127.0.0.1, from which connections begin: one might have the port while
+	// the server is away.
+	l, err := net.Listen("tcp", "127.0.0.2:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,7 +161,7 @@ func TestEnvoyFollowsTheRotation(t *testing.T) {
 	defer func() { r.stop() }()
 
 	config := t.TempDir()
-	files, err := Files(Place{Server: "127.0.0.1", Port: port, ServerName: certs.ServerName(ns), ConfigDir: config, CertsDir: r.dir})
+	files, err := Files(Place{Server: "127.0.0.2", Port: port, ServerName: certs.ServerName(ns), ConfigDir: config, CertsDir: r.dir})
 	if err != nil {
 		t.Fatal(err)
 	}

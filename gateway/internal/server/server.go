@@ -91,6 +91,11 @@ func (s *Server) serve(ctx context.Context, l net.Listener) error {
 
 // DeltaAggregatedResources serves one Envoy.
 func (s *Server) DeltaAggregatedResources(g discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesServer) error {
+	// An Envoy whose stream has ended with the server may be back before its
+	// connection ends too.
+	if s.ctx.Err() != nil {
+		return goingDown()
+	}
 	p, ok := peer.FromContext(g.Context())
 	if !ok {
 		return status.Error(codes.Unauthenticated, certs.ErrNoIdentity.Error())
@@ -116,3 +121,6 @@ func (s *Server) DeltaAggregatedResources(g discoveryv3.AggregatedDiscoveryServi
 	st.log.Info("envoy gone", "reason", fmt.Sprint(err))
 	return err
 }
+
+// goingDown is how streams end with the server.
+func goingDown() error { return status.Error(codes.Unavailable, "the server is going down") }

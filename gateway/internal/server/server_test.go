@@ -214,3 +214,15 @@ func TestStop(t *testing.T) {
 		t.Errorf("stream ended with %v, want Unavailable", err)
 	}
 }
+
+// A stream that is opened while the server goes down, on the connection of one
+// that has ended with it, is refused before anything is known of its Envoy.
+func TestStreamToAServerThatGoesDown(t *testing.T) {
+	s := New("", nil, NewHub(), &recorder{}, slog.New(slog.DiscardHandler))
+	var stop context.CancelFunc
+	s.ctx, stop = context.WithCancel(context.Background())
+	stop()
+	if err := s.DeltaAggregatedResources(nil); status.Code(err) != codes.Unavailable || len(s.Hub.Fleets()) != 0 {
+		t.Errorf("a stream has ended with %v, and these fleets are heard of: %v; want Unavailable and none", err, s.Hub.Fleets())
+	}
+}

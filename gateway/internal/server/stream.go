@@ -8,8 +8,6 @@ import (
 	"time"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/porchlight-lb/porchlight/gateway/xds/ads"
@@ -64,7 +62,7 @@ func (s *stream) run(ctx context.Context) error {
 		var out ads.Output
 		select {
 		case <-ctx.Done():
-			return status.Error(codes.Unavailable, "the server is going down")
+			return goingDown()
 		case err := <-ended:
 			return err
 		case <-s.wake:
