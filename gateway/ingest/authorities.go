@@ -43,7 +43,7 @@ func Authority(m *corev1.ConfigMap) ([]byte, error) {
 }
 
 // AuthoritiesBundle joins the CA certificates of the ConfigMaps. One that has
-// none is left out.
+// none is left out. SystemAuthorities have none here.
 func AuthoritiesBundle(a ir.Authorities, get func(namespace, name string) *corev1.ConfigMap) []byte {
 	var out []byte
 	for _, n := range a {

@@ -100,11 +100,15 @@ func newPolicy(x *index, obj *gwv1.BackendTLSPolicy) *policy {
 		resolved: yes(gwv1.BackendTLSPolicyReasonResolvedRefs, "All references are resolved."),
 	}
 	v := &obj.Spec.Validation
-	if len(v.CACertificateRefs) == 0 {
-		p.accepted = no(gwv1.PolicyReasonInvalid, "The policy has no caCertificateRefs; wellKnownCACertificates is not supported.")
-		return p
-	}
 	tls := &ir.BackendTLS{ServerName: string(v.Hostname)}
+	if len(v.CACertificateRefs) == 0 {
+		if w := v.WellKnownCACertificates; w == nil || *w != gwv1.WellKnownCACertificatesSystem {
+			p.accepted = no(gwv1.PolicyReasonInvalid, fmt.Sprintf("The policy has neither caCertificateRefs nor the wellKnownCACertificates %s.",
+				gwv1.WellKnownCACertificatesSystem))
+			return p
+		}
+		tls.Authorities = ir.SystemAuthorities()
+	}
 	for _, n := range v.SubjectAltNames {
 		switch n.Type {
 		case gwv1.HostnameSubjectAltNameType:

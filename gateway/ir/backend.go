@@ -137,11 +137,22 @@ type Certificate struct {
 }
 
 // Authorities are the bundles of CA certificates that a peer is checked
-// against: ConfigMaps, in the order in which they are referred to.
+// against: ConfigMaps, in the order in which they are referred to, or
+// SystemAuthorities.
 type Authorities []types.NamespacedName
+
+// SystemAuthorities are those that come with the Envoys' own image.
+func SystemAuthorities() Authorities { return Authorities{{Name: "system"}} }
+
+// System says whether these are the ones of the Envoys' image: no ConfigMap is
+// without a namespace.
+func (a Authorities) System() bool { return len(a) == 1 && a[0].Namespace == "" }
 
 // Name under which the fleet is given the certificates.
 func (a Authorities) Name() string {
+	if a.System() {
+		return a[0].Name
+	}
 	var parts []string
 	for _, n := range a {
 		parts = append(parts, n.String())

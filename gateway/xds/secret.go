@@ -25,12 +25,21 @@ func Secret(c ir.Certificate) resource.Resource {
 	})
 }
 
-// AuthoritiesSecret returns the Envoy secret with the CA certificates, in PEM,
-// that peers are checked against.
+// SystemBundle is where Envoy's image has the CA certificates that the system
+// trusts, in PEM, as Debian has them. An Envoy whose image has none refuses the
+// secret, and no connection that needs it comes about.
+const SystemBundle = "/etc/ssl/certs/ca-certificates.crt"
+
+// AuthoritiesSecret returns the Envoy secret with the CA certificates that
+// peers are checked against: those of bundle, in PEM, or of SystemBundle.
 func AuthoritiesSecret(a ir.Authorities, bundle []byte) resource.Resource {
+	trusted := inline(bundle)
+	if a.System() {
+		trusted = &corev3.DataSource{Specifier: &corev3.DataSource_Filename{Filename: SystemBundle}}
+	}
 	return resource.New(resource.Secret, a.Name(), &tlsv3.Secret{
 		Name: a.Name(),
-		Type: &tlsv3.Secret_ValidationContext{ValidationContext: &tlsv3.CertificateValidationContext{TrustedCa: inline(bundle)}},
+		Type: &tlsv3.Secret_ValidationContext{ValidationContext: &tlsv3.CertificateValidationContext{TrustedCa: trusted}},
 	})
 }
 

@@ -170,7 +170,9 @@ func static(t *testing.T, set resource.Set) *bootstrapv3.Bootstrap {
 		}}},
 	}
 	for _, r := range set.Sorted(resource.Secret) {
-		out.StaticResources.Secrets = append(out.StaticResources.Secrets, unpack(t, r.Body(), &tlsv3.Secret{}))
+		s := unpack(t, r.Body(), &tlsv3.Secret{})
+		ofSystem(t, s)
+		out.StaticResources.Secrets = append(out.StaticResources.Secrets, s)
 	}
 	for _, r := range set.Sorted(resource.Cluster) {
 		c := unpack(t, r.Body(), &clusterv3.Cluster{})
