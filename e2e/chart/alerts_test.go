@@ -76,6 +76,13 @@ func TestAlerts(t *testing.T) {
 		{"BFD is up", "PorchlightBFDSessionDown", []string{`porchlight_bfd_session_up{instance="n1", peer="tor1"} 1x20`}, nil},
 		{"BFD is down", "PorchlightBFDSessionDown", []string{`porchlight_bfd_session_up{instance="n1", peer="tor1"} 0x20`},
 			[]string{`{__name__="porchlight_bfd_session_up", instance="n1", peer="tor1"}`}},
+		{"a year to go", "PorchlightCertificateExpires", certificate(-1e7, 3e7), nil},
+		{"less than a week", "PorchlightCertificateExpires", certificate(-1e7, 6e5), []string{`{gateway="g/w", listener="https", namespace="p", secret="g/c"}`}},
+		{"two of six days", "PorchlightCertificateExpires", certificate(-345600, 172800), nil},
+		{"one of six days", "PorchlightCertificateExpires", certificate(-432000, 86400), []string{`{gateway="g/w", listener="https", namespace="p", secret="g/c"}`}},
+		{"it has ended, which is another alert", "PorchlightCertificateExpires", certificate(-1e7, 1100), nil},
+		{"not yet", "PorchlightCertificateExpired", certificate(-1e7, 1300), nil},
+		{"ended a minute ago", "PorchlightCertificateExpired", certificate(-1e7, 1140), []string{`{gateway="g/w", listener="https", namespace="p", secret="g/c"}`}},
 		{"statuses are written", "PorchlightStatusWritesFail", []string{
 			`porchlight_gateway_status_writes_total{namespace="p", instance="g1", result="Written"} 0+9x20`,
 			`porchlight_gateway_status_writes_total{namespace="p", instance="g1", result="Failed"} 0x18 1 1`}, nil},
@@ -124,6 +131,18 @@ func pool(assigned, total int) []string {
 		fmt.Sprintf(`porchlight_pool_assigned_addresses{namespace="p", instance="c1", pool="a", family="IPv4"} %dx20`, assigned),
 		fmt.Sprintf(`porchlight_pool_total_addresses{namespace="p", instance="c1", pool="a", family="IPv4"} %dx20`, total),
 	}
+}
+
+// certificate is what both replicas say of a listener's certificate, which is
+// valid from one second to another.
+func certificate(begins, ends float64) (series []string) {
+	for _, replica := range []string{"g1", "g2"} {
+		for which, at := range map[string]float64{"before": begins, "after": ends} {
+			series = append(series, fmt.Sprintf(
+				`porchlight_gateway_certificate_not_%s_timestamp_seconds{namespace="p", instance=%q, gateway="g/w", listener="https", secret="g/c"} %gx20`, which, replica, at))
+		}
+	}
+	return series
 }
 
 func members(seen ...int) (series []string) {

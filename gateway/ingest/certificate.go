@@ -30,6 +30,9 @@ func Certificate(s *corev1.Secret) (ir.Certificate, error) {
 		Name:  types.NamespacedName{Namespace: s.Namespace, Name: s.Name},
 		Chain: chain,
 		Key:   ir.PrivateKey(key),
+
+		NotBefore: pair.Leaf.NotBefore,
+		NotAfter:  pair.Leaf.NotAfter,
 	}, nil
 }
 

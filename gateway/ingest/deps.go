@@ -1,6 +1,8 @@
 package ingest
 
 import (
+	"time"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -58,10 +60,14 @@ type dependencies struct {
 	on map[source]map[unit]struct{}
 	// noting is what the unit that is being translated asked about.
 	noting map[source]struct{}
+	// lapses is when what was decided of a unit holds no more, by itself; lapse
+	// is that of the unit that is being translated, zero for never.
+	lapses map[unit]time.Time
+	lapse  time.Time
 }
 
 func newDependencies() *dependencies {
-	return &dependencies{of: map[unit]map[source]struct{}{}, on: map[source]map[unit]struct{}{}}
+	return &dependencies{of: map[unit]map[source]struct{}{}, on: map[source]map[unit]struct{}{}, lapses: map[unit]time.Time{}}
 }
 
 // note says that the unit asks about a source.
@@ -74,10 +80,11 @@ func (d *dependencies) note(kind sourceKind, name types.NamespacedName) {
 // translating runs f for a unit, and remembers what it asks about in place of
 // what it asked about before.
 func (d *dependencies) translating(u unit, f func()) {
-	d.noting = map[source]struct{}{}
+	d.noting, d.lapse = map[source]struct{}{}, time.Time{}
 	f()
 	noted := d.noting
 	d.noting = nil
+	put(d.lapses, u, d.lapse, !d.lapse.IsZero())
 	for s := range d.of[u] {
 		if _, again := noted[s]; !again {
 			d.unlink(u, s)
@@ -105,6 +112,19 @@ func (d *dependencies) forget(u unit) {
 		d.unlink(u, s)
 	}
 	delete(d.of, u)
+	delete(d.lapses, u)
+}
+
+// before says whether it is not yet that time. The unit that asks is dirty when
+// it is.
+func (x *index) before(t time.Time) bool {
+	if !x.now.Before(t) {
+		return false
+	}
+	if d := x.deps; d.lapse.IsZero() || t.Before(d.lapse) {
+		d.lapse = t
+	}
+	return true
 }
 
 // The objects that units ask about.

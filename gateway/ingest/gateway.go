@@ -65,11 +65,13 @@ func newGateway(x *index, c *class, obj *gwv1.Gateway, sets []*gwv1.ListenerSet)
 	g.makePorts()
 	g.certified = yes(gwv1.GatewayReasonResolvedRefs, "All references are resolved.")
 	if t := obj.Spec.TLS; t != nil && t.Backend != nil && t.Backend.ClientCertificateRef != nil {
-		name, refused := x.certificate(owner{"Gateway", g.name}, t.Backend.ClientCertificateRef, string(gwv1.GatewayReasonInvalidClientCertificateRef))
+		c, refused := x.certificate(owner{"Gateway", g.name}, t.Backend.ClientCertificateRef, string(gwv1.GatewayReasonInvalidClientCertificateRef))
+		if refused == nil {
+			g.certificate = &c.name
+			refused = x.expired(c)
+		}
 		if refused != nil {
 			g.certified = *refused
-		} else {
-			g.certificate = &name
 		}
 	}
 	return g

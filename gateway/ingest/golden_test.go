@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
@@ -26,15 +27,16 @@ import (
 var update = flag.Bool("update", false, "rewrite the wanted outputs in testdata")
 
 // renderers make the sections of a case. A case has input.yaml, perhaps
-// facts.yaml with what the shell knows of some Gateways, and any of these with
-// what is wanted.
+// facts.yaml with what the shell knows of some Gateways or now.txt with the
+// time, and any of these with what is wanted.
 var renderers = map[string]func(*testing.T, *manifest.Objects, ingest.Output) string{
-	"ir.yaml":        renderIR,
-	"status.txt":     renderStatus,
-	"plan.yaml":      renderPlan,
-	"fleets.yaml":    renderFleets,
-	"envoy.yaml":     renderEnvoy,
-	"endpoints.yaml": renderEndpoints,
+	"ir.yaml":           renderIR,
+	"status.txt":        renderStatus,
+	"plan.yaml":         renderPlan,
+	"certificates.yaml": renderCertificates,
+	"fleets.yaml":       renderFleets,
+	"envoy.yaml":        renderEnvoy,
+	"endpoints.yaml":    renderEndpoints,
 }
 
 // Each case is translated as it is written and in many other orders.
@@ -64,7 +66,7 @@ func golden(t *testing.T, file string) {
 
 	for i := range a.Files[1:] {
 		f := &a.Files[1+i]
-		if f.Name == "facts.yaml" {
+		if f.Name == "facts.yaml" || f.Name == "now.txt" {
 			continue
 		}
 		render := renderers[f.Name]
@@ -112,6 +114,11 @@ func readCase(t *testing.T, a *txtar.Archive) *manifest.Objects {
 			objects.Facts[types.NamespacedName{Namespace: namespace, Name: name}] = v
 		}
 	}
+	if f := a.Files[1]; f.Name == "now.txt" {
+		if objects.Now, err = time.Parse(time.RFC3339, strings.TrimSpace(string(f.Data))); err != nil {
+			t.Fatal(err)
+		}
+	}
 	objects.AssumeFacts()
 	return objects
 }
@@ -149,6 +156,10 @@ func renderIR(t *testing.T, _ *manifest.Objects, out ingest.Output) string {
 
 func renderPlan(t *testing.T, _ *manifest.Objects, out ingest.Output) string {
 	return toYAML(t, out.Gateways)
+}
+
+func renderCertificates(t *testing.T, _ *manifest.Objects, out ingest.Output) string {
+	return toYAML(t, out.Certificates)
 }
 
 func renderFleets(t *testing.T, _ *manifest.Objects, out ingest.Output) string {

@@ -42,6 +42,7 @@ var pem = sync.OnceValues(func() (certificate, key string) {
 type churn struct {
 	objects map[string]metav1.Object
 	facts   map[types.NamespacedName]ingest.Facts
+	now     time.Time
 }
 
 func keyOf(o metav1.Object) string {
@@ -50,7 +51,7 @@ func keyOf(o metav1.Object) string {
 
 // input is the objects that there are.
 func (c *churn) input() ingest.Input {
-	in := ingest.Input{Namespace: "porchlight-system", Facts: c.facts}
+	in := ingest.Input{Namespace: "porchlight-system", Facts: c.facts, Now: c.now}
 	for _, k := range slices.Sorted(maps.Keys(c.objects)) {
 		switch o := c.objects[k].(type) {
 		case *v1beta1.EnvoyFleet:
@@ -286,6 +287,8 @@ type mirror struct {
 	routes   map[string]ingest.RouteStatus
 	policies map[string]ingest.PolicyStatus
 	gateways map[types.NamespacedName]ingest.GatewayPlan
+
+	certificates map[types.NamespacedName]ingest.GatewayCertificates
 }
 
 func (m *mirror) apply(c ingest.Changes) {
@@ -311,6 +314,12 @@ func (m *mirror) apply(c ingest.Changes) {
 	}
 	for _, g := range c.Gone {
 		delete(m.gateways, g)
+		delete(m.certificates, g)
+	}
+	for _, g := range c.Certificates {
+		if m.certificates[g.Name] = g; g.Listeners == nil {
+			delete(m.certificates, g.Name)
+		}
 	}
 	for _, s := range c.RouteStatuses {
 		k := string(s.Kind) + s.Name.String()
@@ -331,12 +340,16 @@ func (m *mirror) apply(c ingest.Changes) {
 // of the Envoy resources.
 func TestIncrementalIsFull(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		c := &churn{objects: map[string]metav1.Object{}, facts: map[types.NamespacedName]ingest.Facts{}}
+		c := &churn{
+			objects: map[string]metav1.Object{}, facts: map[types.NamespacedName]ingest.Facts{}, now: time.Date(2126, 10, 18, 0, 0, 0, 0, time.UTC),
+		}
 		tr := ingest.NewTranslator("porchlight-system", names.GatewayController)
 		m := &mirror{
 			encoders: map[types.NamespacedName]*xds.Encoder{}, sets: map[types.NamespacedName]resource.Set{},
 			routes: map[string]ingest.RouteStatus{}, policies: map[string]ingest.PolicyStatus{}, gateways: map[types.NamespacedName]ingest.GatewayPlan{},
+			certificates: map[types.NamespacedName]ingest.GatewayCertificates{},
 		}
+		tr.SetTime(c.now)
 		set := func(o metav1.Object) {
 			c.objects[keyOf(o)] = o
 			tr.Set(o)
@@ -344,7 +357,11 @@ func TestIncrementalIsFull(t *testing.T) {
 		set(&v1beta1.EnvoyFleet{ObjectMeta: metav1.ObjectMeta{Name: "porchlight-envoy", Namespace: "porchlight-system"}})
 		set(&gwv1.GatewayClass{ObjectMeta: metav1.ObjectMeta{Name: "c0"}, Spec: gwv1.GatewayClassSpec{ControllerName: "porchlight.dev/gateway"}})
 		for range rapid.IntRange(5, 40).Draw(t, "events") {
-			switch what := rapid.IntRange(0, 9).Draw(t, "event"); {
+			switch what := rapid.IntRange(0, 10).Draw(t, "event"); {
+			case what == 10:
+				// The certificate ends on the 27th.
+				c.now = c.now.Add(time.Duration(rapid.IntRange(1, 5).Draw(t, "days")) * 24 * time.Hour)
+				tr.SetTime(c.now)
 			case what == 0:
 				n, f := genFacts(t)
 				c.facts[n] = f
@@ -389,7 +406,11 @@ func TestIncrementalIsFull(t *testing.T) {
 		for _, g := range full.Gateways {
 			gateways[g.Name] = g
 		}
-		if diff := gocmp.Diff([]any{routes, policies, gateways}, []any{m.routes, m.policies, m.gateways}); diff != "" {
+		certificates := map[types.NamespacedName]ingest.GatewayCertificates{}
+		for _, g := range full.Certificates {
+			certificates[g.Name] = g
+		}
+		if diff := gocmp.Diff([]any{routes, policies, gateways, certificates}, []any{m.routes, m.policies, m.gateways, m.certificates}); diff != "" {
 			t.Fatalf("the changes say another thing (-full +changes):\n%s", diff)
 		}
 	})

@@ -1,6 +1,8 @@
 package ingest
 
 import (
+	"time"
+
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -27,7 +29,9 @@ type index struct {
 	policiesOf map[types.NamespacedName][]*policy
 
 	facts map[types.NamespacedName]Facts
-	deps  *dependencies
+	// now is zero where the time is not known, and never goes back.
+	now  time.Time
+	deps *dependencies
 }
 
 func newIndex(namespace string, controller gwv1.GatewayController) *index {

@@ -6,6 +6,7 @@ package ingest
 
 import (
 	"net/netip"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -41,6 +42,10 @@ type Input struct {
 	Secrets            []*corev1.Secret
 	ConfigMaps         []*corev1.ConfigMap
 
+	// Now is the time that certificates are held against; zero: none of them has
+	// expired.
+	Now time.Time
+
 	// Facts about each Gateway that the shell has learnt, by the Gateway's
 	// name. A Gateway without an entry has no address and no ports yet.
 	Facts map[types.NamespacedName]Facts
@@ -75,6 +80,9 @@ type Output struct {
 	ListenerSetStatuses  []ListenerSetStatus
 	RouteStatuses        []RouteStatus
 	PolicyStatuses       []PolicyStatus
+
+	// Certificates of the Gateways that have listeners with some.
+	Certificates []GatewayCertificates
 }
 
 // GatewayPlan is the infrastructure that a Gateway wants: the Service that
@@ -138,4 +146,25 @@ type RouteStatus struct {
 type PolicyStatus struct {
 	Name      types.NamespacedName        `json:"name"`
 	Ancestors []gwv1.PolicyAncestorStatus `json:"ancestors"`
+}
+
+// GatewayCertificates are the certificates that the listeners of a Gateway, and
+// of its ListenerSets, show to clients.
+type GatewayCertificates struct {
+	Name types.NamespacedName `json:"name"`
+	// Listeners and their certificates, in the order of the specs. Among Changes
+	// none: the Gateway shows none any more.
+	Listeners []ListenerCertificate `json:"listeners,omitempty"`
+}
+
+// ListenerCertificate is a certificate that a listener shows to clients.
+type ListenerCertificate struct {
+	// Listener is its name, behind namespace, name and slashes where it is a
+	// ListenerSet's.
+	Listener string `json:"listener"`
+	// Secret that the certificate is in.
+	Secret types.NamespacedName `json:"secret"`
+	// NotBefore and NotAfter are when its validity begins and ends.
+	NotBefore time.Time `json:"notBefore"`
+	NotAfter  time.Time `json:"notAfter"`
 }

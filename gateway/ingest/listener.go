@@ -11,6 +11,7 @@ import (
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/porchlight-lb/porchlight/gateway/ir"
+	"github.com/porchlight-lb/porchlight/internal/names"
 )
 
 // owner is the object that a listener stands in: a Gateway or a ListenerSet.
@@ -33,7 +34,9 @@ type listener struct {
 	resolved   verdict
 
 	// certificates that exist, hold a key pair and may be used.
-	certificates []types.NamespacedName
+	certificates []certificate
+	// expiring says that one of them ends soon.
+	expiring verdict
 	// clients says how clients are known, if they are to be.
 	clients *ir.ClientValidation
 	// routes that are attached, by the domains that they have here, each with
@@ -183,7 +186,7 @@ func (l *listener) status(parent, programmed bool, generation int64) gwv1.Listen
 	case programmed:
 		p = yes(gwv1.ListenerReasonProgrammed, "The Envoys have acknowledged the listener.")
 	}
-	return gwv1.ListenerStatus{
+	out := gwv1.ListenerStatus{
 		Name:           l.spec.Name,
 		SupportedKinds: l.kinds,
 		AttachedRoutes: l.attached,
@@ -194,4 +197,8 @@ func (l *listener) status(parent, programmed bool, generation int64) gwv1.Listen
 			condition(gwv1.ListenerConditionResolvedRefs, l.resolved, generation),
 		},
 	}
+	if l.expiring.ok {
+		out.Conditions = append(out.Conditions, condition(names.CertificateExpiring, l.expiring, generation))
+	}
+	return out
 }

@@ -21,6 +21,7 @@ func (l *listener) addTLS(x *index, g *gwv1.Gateway) {
 		return
 	}
 	l.certificates, l.resolved = x.certificates(l.owner, l.spec.TLS)
+	l.expiring = x.expiring(l.certificates)
 	if l.spec.Protocol != gwv1.HTTPSProtocolType {
 		return
 	}
@@ -82,21 +83,23 @@ func (l *listener) validate(x *index, g *gwv1.Gateway, v *gwv1.FrontendTLSValida
 }
 
 // certificates resolves the certificateRefs of a listener. Those that can be
-// used are returned even where others cannot.
-func (x *index) certificates(o owner, tls *gwv1.ListenerTLSConfig) ([]types.NamespacedName, verdict) {
+// used are returned even where others cannot; so are those that have expired,
+// which are no reason to leave the clients without an answer.
+func (x *index) certificates(o owner, tls *gwv1.ListenerTLSConfig) ([]certificate, verdict) {
 	v := yes(gwv1.ListenerReasonResolvedRefs, "All references are resolved.")
 	if tls == nil || len(tls.CertificateRefs) == 0 {
 		return nil, no(gwv1.ListenerReasonInvalidCertificateRef, "The listener names no certificate.")
 	}
-	var out []types.NamespacedName
+	var out []certificate
 	for i := range tls.CertificateRefs {
-		name, refused := x.certificate(o, &tls.CertificateRefs[i], string(gwv1.ListenerReasonInvalidCertificateRef))
-		switch {
-		case refused == nil:
-			if !slices.Contains(out, name) {
-				out = append(out, name)
+		c, refused := x.certificate(o, &tls.CertificateRefs[i], string(gwv1.ListenerReasonInvalidCertificateRef))
+		if refused == nil {
+			refused = x.expired(c)
+			if !slices.ContainsFunc(out, func(o certificate) bool { return o.name == c.name }) {
+				out = append(out, c)
 			}
-		case v.ok:
+		}
+		if refused != nil && v.ok {
 			v = *refused
 		}
 	}
@@ -105,13 +108,13 @@ func (x *index) certificates(o owner, tls *gwv1.ListenerTLSConfig) ([]types.Name
 
 // certificate follows a reference to a key pair. What is not one is refused
 // with the reason.
-func (x *index) certificate(o owner, ref *gwv1.SecretObjectReference, invalid string) (types.NamespacedName, *verdict) {
+func (x *index) certificate(o owner, ref *gwv1.SecretObjectReference, invalid string) (certificate, *verdict) {
 	name := types.NamespacedName{Namespace: o.name.Namespace, Name: string(ref.Name)}
 	if ref.Namespace != nil {
 		name.Namespace = string(*ref.Namespace)
 	}
-	refuse := func(format string, args ...any) (types.NamespacedName, *verdict) {
-		return name, &verdict{false, invalid, fmt.Sprintf(format, args...)}
+	refuse := func(format string, args ...any) (certificate, *verdict) {
+		return certificate{}, &verdict{false, invalid, fmt.Sprintf(format, args...)}
 	}
 	if ref.Group != nil && *ref.Group != "" || ref.Kind != nil && *ref.Kind != "Secret" {
 		return refuse("Certificate %s is not a Secret.", name)
@@ -120,16 +123,17 @@ func (x *index) certificate(o owner, ref *gwv1.SecretObjectReference, invalid st
 		fromGroup: gwv1.GroupName, fromKind: string(o.kind), fromNamespace: o.name.Namespace,
 		toKind: "Secret", toNamespace: name.Namespace, toName: name.Name,
 	}); v != nil {
-		return name, v
+		return certificate{}, v
 	}
 	s := x.secret(name)
 	if s == nil {
 		return refuse("Secret %s does not exist.", name)
 	}
-	if _, err := Certificate(s); err != nil {
+	c, err := Certificate(s)
+	if err != nil {
 		return refuse("%s.", upperFirst(err.Error()))
 	}
-	return name, nil
+	return certificate{name, c.NotBefore, c.NotAfter}, nil
 }
 
 // refuse returns why a reference to another namespace may not be followed; nil:

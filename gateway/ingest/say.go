@@ -33,6 +33,8 @@ type said struct {
 	sets       map[types.NamespacedName]ListenerSetStatus
 	routes     map[routeKey]RouteStatus
 	policies   map[types.NamespacedName]PolicyStatus
+	// certificates of Gateways that have some.
+	certificates map[types.NamespacedName]GatewayCertificates
 	// changed are the routes whose status is to be said.
 	changed map[routeKey]struct{}
 }
@@ -43,6 +45,7 @@ func newSaid() said {
 		classes: map[string]GatewayClassStatus{}, gateways: map[types.NamespacedName]GatewayStatus{},
 		sets: map[types.NamespacedName]ListenerSetStatus{}, routes: map[routeKey]RouteStatus{},
 		policies: map[types.NamespacedName]PolicyStatus{}, changed: map[routeKey]struct{}{},
+		certificates: map[types.NamespacedName]GatewayCertificates{},
 	}
 }
 
@@ -85,10 +88,17 @@ func (t *Translator) say() Changes {
 			}
 			delete(t.said.plans, n)
 			delete(t.said.gateways, n)
+			delete(t.said.certificates, n)
 			continue
 		}
 		tell(t.said.plans, n, g.plan(), &c.Gateways)
 		tell(t.said.gateways, n, g.status(), &c.GatewayStatuses)
+		if shown := g.shown(); len(shown.Listeners) > 0 {
+			tell(t.said.certificates, n, shown, &c.Certificates)
+		} else if _, ok := t.said.certificates[n]; ok {
+			delete(t.said.certificates, n)
+			c.Certificates = append(c.Certificates, shown)
+		}
 		for _, s := range g.sets {
 			tell(t.said.sets, s.name, s.status(), &c.ListenerSetStatuses)
 		}
@@ -178,6 +188,7 @@ func (t *Translator) All() Output {
 		ListenerSetStatuses:  slices.Collect(maps.Values(t.said.sets)),
 		RouteStatuses:        slices.Collect(maps.Values(t.said.routes)),
 		PolicyStatuses:       slices.Collect(maps.Values(t.said.policies)),
+		Certificates:         slices.Collect(maps.Values(t.said.certificates)),
 	}
 	out.sort()
 	return out
@@ -193,4 +204,5 @@ func (o *Output) sort() {
 		return cmp.Or(strings.Compare(string(a.Kind), string(b.Kind)), ir.CompareNames(a.Name, b.Name))
 	})
 	slices.SortFunc(o.PolicyStatuses, func(a, b PolicyStatus) int { return ir.CompareNames(a.Name, b.Name) })
+	slices.SortFunc(o.Certificates, func(a, b GatewayCertificates) int { return ir.CompareNames(a.Name, b.Name) })
 }

@@ -101,7 +101,7 @@ func (m *maker) chains(l *ir.Listener) []ir.Chain {
 				out = append(out, ir.Chain{
 					Name:         name,
 					ServerName:   own.hostname,
-					Certificates: own.certificates,
+					Certificates: secrets(own.certificates),
 					Clients:      own.clients,
 					Table:        m.table(name, at, own),
 				})
@@ -130,7 +130,7 @@ func (m *maker) streamChains(l *ir.Listener, i int) []ir.Chain {
 			c.ServerName = d
 		}
 		if own.servable() {
-			c.Certificates, c.Stream = own.certificates, stream(mostSpecific(own.routes[d]), at)
+			c.Certificates, c.Stream = secrets(own.certificates), stream(mostSpecific(own.routes[d]), at)
 		}
 		out = append(out, c)
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -215,19 +216,50 @@ func put[K comparable, V any](m map[K]V, k K, v V, there bool) {
 	}
 }
 
+// SetTime takes what time it is. It does not go back: an earlier time than
+// before changes nothing.
+func (t *Translator) SetTime(now time.Time) {
+	if !now.After(t.x.now) {
+		return
+	}
+	t.x.now = now
+	for u, at := range t.x.deps.lapses {
+		if !now.Before(at) {
+			t.mark(u)
+		}
+	}
+}
+
+// Lapses returns the time at which something else follows though no object
+// changes, as of the last Flush; zero: never.
+func (t *Translator) Lapses() time.Time {
+	var first time.Time
+	for _, at := range t.x.deps.lapses {
+		if first.IsZero() || at.Before(first) {
+			first = at
+		}
+	}
+	return first
+}
+
 // changed makes the units dirty that asked about a source.
 func (t *Translator) changed(s source) {
 	for u := range t.x.deps.on[s] {
-		switch u.kind {
-		case gatewayUnit:
-			t.dirty.gateways[u.name] = struct{}{}
-		case routeUnit:
-			t.dirty.routes[u.route] = struct{}{}
-		case placeUnit:
-			t.dirty.places[u.route] = struct{}{}
-		case policiesUnit:
-			t.dirty.policies = true
-		}
+		t.mark(u)
+	}
+}
+
+// mark makes a unit dirty.
+func (t *Translator) mark(u unit) {
+	switch u.kind {
+	case gatewayUnit:
+		t.dirty.gateways[u.name] = struct{}{}
+	case routeUnit:
+		t.dirty.routes[u.route] = struct{}{}
+	case placeUnit:
+		t.dirty.places[u.route] = struct{}{}
+	case policiesUnit:
+		t.dirty.policies = true
 	}
 }
 
@@ -324,6 +356,7 @@ func (x *index) translated(object metav1.Object) *route {
 // Translate makes the IR and the statuses from the objects.
 func Translate(in Input) Output {
 	t := NewTranslator(in.Namespace, cmp.Or(in.Controller, names.GatewayController))
+	t.SetTime(in.Now)
 	in.each(t.Set)
 	for n, f := range in.Facts {
 		t.SetFacts(n, f)

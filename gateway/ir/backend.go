@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -134,6 +135,9 @@ type Certificate struct {
 	// Chain in PEM, the leaf first.
 	Chain []byte     `json:"chain"`
 	Key   PrivateKey `json:"key"`
+	// NotBefore and NotAfter are when the leaf's validity begins and ends.
+	NotBefore time.Time `json:"notBefore"`
+	NotAfter  time.Time `json:"notAfter"`
 }
 
 // Authorities are the bundles of CA certificates that a peer is checked

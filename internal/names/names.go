@@ -67,6 +67,10 @@ const (
 	Announced = Prefix + "Announced"
 )
 
+// CertificateExpiring is a condition type of listeners. It is there, and true,
+// where a certificate of the listener ends soon. The gateway writes it.
+const CertificateExpiring = Prefix + "CertificateExpiring"
+
 // GossipSecret is the Secret with the speakers' gossip key, made by the
 // controller where it is missing; GossipKey is the entry in it that holds 32
 // random bytes.

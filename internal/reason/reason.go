@@ -99,6 +99,15 @@ const (
 	ConfigurationRefused Reason = "ConfigurationRefused"
 )
 
+// Reasons of conditions of a listener, beside those of the Gateway API, about
+// the certificates that it shows.
+const (
+	// CertificateExpiring: a certificate ends soon, and nobody has renewed it.
+	CertificateExpiring Reason = "CertificateExpiring"
+	// CertificateExpired: a certificate has ended. It is shown all the same.
+	CertificateExpired Reason = "CertificateExpired"
+)
+
 // Reasons that no program writes, since they are about the programs: what the
 // porchlight command finds where it looks at a whole installation.
 const (

@@ -7,6 +7,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/porchlight-lb/porchlight/cli/internal/inventory"
+	"github.com/porchlight-lb/porchlight/internal/names"
 	"github.com/porchlight-lb/porchlight/internal/reason"
 )
 
@@ -44,6 +45,7 @@ func (c *checker) gateways() string {
 			if conflicted := meta.FindStatusCondition(l.Conditions, "Conflicted"); conflicted != nil {
 				c.condition(name, l.Conditions, "Conflicted", metav1.ConditionFalse)
 			}
+			c.expiring(name, l.Conditions)
 		}
 	}
 	for _, l := range inventory.Sorted(c.ListenerSets.Items) {
@@ -59,12 +61,24 @@ func (c *checker) gateways() string {
 		case ours[string(g.Spec.GatewayClassName)]:
 			c.condition(ref, l.Status.Conditions, "Accepted", metav1.ConditionTrue)
 			c.condition(ref, l.Status.Conditions, "Programmed", metav1.ConditionTrue)
+			for _, e := range l.Status.Listeners {
+				name := fmt.Sprintf("%s listener %s", ref, e.Name)
+				c.condition(name, e.Conditions, "ResolvedRefs", metav1.ConditionTrue)
+				c.expiring(name, e.Conditions)
+			}
 		}
 	}
 	if n == 0 {
 		return "none"
 	}
 	return fmt.Sprintf("%d of %d programmed", programmed, n)
+}
+
+// expiring warns of a listener whose certificate ends soon.
+func (c *checker) expiring(ref string, conditions []metav1.Condition) {
+	if e := meta.FindStatusCondition(conditions, names.CertificateExpiring); e != nil && e.Status == metav1.ConditionTrue {
+		c.warn(ref, reason.Reason(e.Reason), "%s", e.Message)
+	}
 }
 
 // condition fails unless a condition has the status that is wanted.

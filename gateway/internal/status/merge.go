@@ -9,11 +9,14 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/porchlight-lb/porchlight/internal/names"
 )
 
 // conditions returns the wanted conditions, in their order, with the time
 // since which each has its status, and after them what others wrote: those
-// whose type has a domain that is not ours.
+// whose type has a domain that is not ours. One of ours that is not wanted any
+// more is left out.
 func conditions(old, wanted []metav1.Condition, now metav1.Time) []metav1.Condition {
 	out := make([]metav1.Condition, 0, len(wanted))
 	for _, c := range wanted {
@@ -24,7 +27,7 @@ func conditions(old, wanted []metav1.Condition, now metav1.Time) []metav1.Condit
 		out = append(out, c)
 	}
 	for _, o := range old {
-		foreign := strings.Contains(o.Type, "/") &&
+		foreign := strings.Contains(o.Type, "/") && !strings.HasPrefix(o.Type, names.Prefix) &&
 			!slices.ContainsFunc(wanted, func(c metav1.Condition) bool { return c.Type == o.Type })
 		if foreign {
 			out = append(out, o)

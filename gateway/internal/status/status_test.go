@@ -69,7 +69,9 @@ func condition(typ string, status metav1.ConditionStatus) metav1.Condition {
 func TestGatewayIsWrittenOnChangeOnly(t *testing.T) {
 	foreign := condition("example.com/Checked", metav1.ConditionTrue)
 	w := newWorld(t, &gwv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "x"},
-		Status: gwv1.GatewayStatus{Conditions: []metav1.Condition{foreign, condition("Accepted", metav1.ConditionUnknown)}}})
+		Status: gwv1.GatewayStatus{Conditions: []metav1.Condition{
+			foreign, condition("Accepted", metav1.ConditionUnknown), condition(names.Prefix+"Former", metav1.ConditionTrue),
+		}}})
 	out := func(s metav1.ConditionStatus, attached int32) ingest.Output {
 		return ingest.Output{GatewayStatuses: []ingest.GatewayStatus{{Name: name, Status: gwv1.GatewayStatus{
 			Conditions: []metav1.Condition{condition("Accepted", s)},

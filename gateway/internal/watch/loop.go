@@ -55,13 +55,15 @@ type Loop struct {
 	Statuses *status.Cells
 
 	Log *slog.Logger
+	// Now is what time it is.
+	Now func() time.Time
 
 	queue *queue
 	ready chan struct{}
 }
 
 // New returns the loop; the caller sets its fields.
-func New() *Loop { return &Loop{queue: newQueue(), ready: make(chan struct{})} }
+func New() *Loop { return &Loop{Now: time.Now, queue: newQueue(), ready: make(chan struct{})} }
 
 // String names the task.
 func (l *Loop) String() string { return "translation" }
@@ -81,19 +83,35 @@ func (l *Loop) Run(ctx context.Context) error {
 	l.step(w, l.queue.take())
 	close(l.ready)
 	for {
+		lapse := time.NewTimer(until(w.translator.Lapses(), l.Now()))
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-l.queue.wake:
-			l.step(w, l.queue.take())
+		case <-lapse.C:
 		}
+		lapse.Stop()
+		l.step(w, l.queue.take())
 	}
+}
+
+// lookEvery is how often it is looked what time it is, should the clock be set.
+const lookEvery = time.Hour
+
+// until returns how long to wait for a time, which is zero for none.
+func until(t, now time.Time) time.Duration {
+	if t.IsZero() {
+		return lookEvery
+	}
+	return min(t.Sub(now), lookEvery)
 }
 
 // step takes changes in, and hands out what follows.
 func (l *Loop) step(w *world, changes []change) {
 	start := time.Now()
+	w.translator.SetTime(l.Now())
 	out := w.apply(changes)
+	observeCertificates(&out.changes)
 	if out.published {
 		l.Hub.Publish(w.sets())
 		observe(w, time.Since(start))

@@ -1,6 +1,7 @@
 package watch
 
 import (
+	"maps"
 	"testing"
 	"time"
 
@@ -11,9 +12,11 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/porchlight-lb/porchlight/api/v1beta1"
+	"github.com/porchlight-lb/porchlight/gateway/ingest"
 	"github.com/porchlight-lb/porchlight/gateway/internal/fleet"
 	"github.com/porchlight-lb/porchlight/gateway/xds/resource"
 	"github.com/porchlight-lb/porchlight/internal/names"
@@ -221,4 +224,64 @@ func TestGatewayGoes(t *testing.T) {
 	if _, plan := w.wanted(); len(plan.Gateways) != 0 || len(plan.Fleets) != 1 {
 		t.Errorf("wanted: %+v; want the shared fleet alone", plan)
 	}
+}
+
+func TestTheLoopWaitsForWhatLapses(t *testing.T) {
+	now := time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)
+	for _, c := range []struct {
+		lapse time.Time
+		want  time.Duration
+	}{
+		{time.Time{}, lookEvery},
+		{now.Add(time.Minute), time.Minute},
+		{now.AddDate(5000, 0, 0), lookEvery},
+		{now.Add(-time.Second), -time.Second},
+	} {
+		if got := until(c.lapse, now); got != c.want {
+			t.Errorf("for what lapses at %v it waits %v, want %v", c.lapse, got, c.want)
+		}
+	}
+}
+
+// The metrics have the certificates that are in use, and no others.
+func TestCertificatesAreCounted(t *testing.T) {
+	name := func(n string) types.NamespacedName { return types.NamespacedName{Namespace: "ns", Name: n} }
+	shown := func(gateway string, listeners ...string) ingest.GatewayCertificates {
+		g := ingest.GatewayCertificates{Name: name(gateway)}
+		for _, l := range listeners {
+			g.Listeners = append(g.Listeners, ingest.ListenerCertificate{Listener: l, Secret: name("c"), NotBefore: time.Unix(1000, 0), NotAfter: time.Unix(2000, 0)})
+		}
+		return g
+	}
+	// ends has when each certificate ends, by listener and Gateway.
+	ends := func() map[string]float64 {
+		families, err := metrics.Registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := map[string]float64{}
+		for _, f := range families {
+			if f.GetName() != "porchlight_gateway_certificate_not_after_timestamp_seconds" {
+				continue
+			}
+			for _, m := range f.GetMetric() {
+				out[m.GetLabel()[1].GetValue()+" of "+m.GetLabel()[0].GetValue()] = m.GetGauge().GetValue()
+			}
+		}
+		return out
+	}
+	series := func(want map[string]float64, c ingest.Changes) {
+		t.Helper()
+		observeCertificates(&c)
+		if got := ends(); !maps.Equal(got, want) {
+			t.Errorf("the metrics have %v, want %v", got, want)
+		}
+	}
+	changed := func(after ...ingest.GatewayCertificates) ingest.Changes {
+		return ingest.Changes{Output: ingest.Output{Certificates: after}}
+	}
+	series(map[string]float64{"x of ns/a": 2000, "y of ns/a": 2000, "x of ns/b": 2000}, changed(shown("a", "x", "y"), shown("b", "x")))
+	series(map[string]float64{"y of ns/a": 2000, "x of ns/b": 2000}, changed(shown("a", "y")))
+	series(map[string]float64{"y of ns/a": 2000}, changed(shown("b")))
+	series(map[string]float64{}, ingest.Changes{Gone: []types.NamespacedName{name("a")}})
 }

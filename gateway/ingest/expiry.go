@@ -1,0 +1,84 @@
+package ingest
+
+import (
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/porchlight-lb/porchlight/internal/reason"
+)
+
+// certificate is a key pair that may be used.
+type certificate struct {
+	name                types.NamespacedName
+	notBefore, notAfter time.Time
+}
+
+// secrets returns the names of the certificates.
+func secrets(certificates []certificate) []types.NamespacedName {
+	var out []types.NamespacedName
+	for _, c := range certificates {
+		out = append(out, c.name)
+	}
+	return out
+}
+
+// maxNotice is how long before its end a certificate is said to expire, at the
+// most. One of less than four times as long is said to after three quarters of
+// its life, when whoever renews it is late.
+const maxNotice = 7 * 24 * time.Hour
+
+// noticed is when a certificate is said to expire.
+func (c *certificate) noticed() time.Time {
+	return c.notAfter.Add(-min(maxNotice, c.notAfter.Sub(c.notBefore)/4))
+}
+
+// expired returns what is to be said of a certificate that has expired; nil: it
+// has not. That it has is no reason to show no certificate: a client that minds
+// does not connect, and a connection that is refused tells nobody why.
+func (x *index) expired(c certificate) *verdict {
+	if x.before(c.notAfter) {
+		return nil
+	}
+	v := no(reason.CertificateExpired, fmt.Sprintf("The certificate in Secret %s expired at %s; it is in use all the same.", c.name, written(c.notAfter)))
+	return &v
+}
+
+// expiring says of the first of the certificates that expires soon that it
+// does; none does where it is not ok.
+func (x *index) expiring(certificates []certificate) verdict {
+	for _, c := range certificates {
+		if !x.before(c.noticed()) && x.before(c.notAfter) {
+			return yes(reason.CertificateExpiring, fmt.Sprintf("The certificate in Secret %s expires at %s.", c.name, written(c.notAfter)))
+		}
+	}
+	return verdict{}
+}
+
+func written(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// shown returns the certificates that the Gateway's listeners show.
+func (g *gateway) shown() GatewayCertificates {
+	out := GatewayCertificates{Name: g.name}
+	if !g.accepted.ok {
+		return out
+	}
+	add := func(prefix string, listeners []*listener) {
+		for _, l := range listeners {
+			if !l.servable() {
+				continue
+			}
+			for _, c := range l.certificates {
+				out.Listeners = append(out.Listeners, ListenerCertificate{
+					Listener: prefix + string(l.spec.Name), Secret: c.name, NotBefore: c.notBefore, NotAfter: c.notAfter,
+				})
+			}
+		}
+	}
+	add("", g.listeners)
+	for _, s := range g.sets {
+		add(s.name.String()+"/", s.listeners)
+	}
+	return out
+}
