@@ -2,6 +2,7 @@ package v1beta1
 
 import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // BGPSessionState is the session of one node to one BGPPeer. The speakers
@@ -73,6 +74,12 @@ type BGPSessionStateStatus struct {
 	//
 	// +optional
 	Peer string `json:"peer,omitempty"`
+
+	// PeerUID is the UID of that BGPPeer: what is said of one says nothing of
+	// another that has its name after it.
+	//
+	// +optional
+	PeerUID types.UID `json:"peerUID,omitempty"`
 
 	// State of the session.
 	//

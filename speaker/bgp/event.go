@@ -158,6 +158,8 @@ const (
 // Peer is a BGPPeer with its selectors resolved.
 type Peer struct {
 	Name string
+	// UID tells peers of one name apart that come one after the other.
+	UID string
 	// Nodes that keep a session to it; nil: every node.
 	Nodes map[string]bool
 

@@ -19,6 +19,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/porchlight-lb/porchlight/api/v1beta1"
@@ -279,33 +280,58 @@ func (f *fabric) up(t *testing.T, peer string, nodes ...string) {
 	f.state(t, peer, "Established", func(s v1beta1.BGPSessionStateStatus) bool { return s.State == v1beta1.SessionEstablished }, nodes...)
 }
 
-// states are the sessions to a peer, by node.
+// states are the sessions to a peer, by node; of a peer that is gone, what is
+// still said.
 func (f *fabric) states(ctx context.Context, peer string) (map[string]v1beta1.BGPSessionStateStatus, error) {
-	var all v1beta1.BGPSessionStateList
-	if err := f.List(ctx, &all, client.InNamespace(cluster.System)); err != nil {
+	present, gone, err := f.said(ctx)
+	if err != nil {
 		return nil, err
 	}
 	out := map[string]v1beta1.BGPSessionStateStatus{}
-	for _, s := range all.Items {
-		if s.Status.Peer == peer {
-			out[s.Status.Node] = s.Status
+	for _, s := range append(present, gone...) {
+		if s.Peer == peer {
+			out[s.Node] = s
 		}
 	}
 	return out, nil
+}
+
+// said is what is said of the sessions to the peers that are there, and to those
+// that are gone and left their names to none.
+func (f *fabric) said(ctx context.Context) (present, gone []v1beta1.BGPSessionStateStatus, err error) {
+	var states v1beta1.BGPSessionStateList
+	var peers v1beta1.BGPPeerList
+	for _, list := range []client.ObjectList{&states, &peers} {
+		if err := f.List(ctx, list, client.InNamespace(cluster.System)); err != nil {
+			return nil, nil, err
+		}
+	}
+	uids := map[string]types.UID{}
+	for _, p := range peers.Items {
+		uids[p.Name] = p.UID
+	}
+	for _, s := range states.Items {
+		if uid, there := uids[s.Status.Peer]; !there {
+			gone = append(gone, s.Status)
+		} else if uid == s.Status.PeerUID {
+			present = append(present, s.Status)
+		}
+	}
+	return present, gone, nil
 }
 
 // ups are since when each session is up, by peer and node: it is another time
 // after a session was down.
 func (f *fabric) ups(t *testing.T) map[string]time.Time {
 	t.Helper()
-	var all v1beta1.BGPSessionStateList
-	if err := f.List(t.Context(), &all, client.InNamespace(cluster.System)); err != nil {
+	present, _, err := f.said(t.Context())
+	if err != nil {
 		t.Fatal(err)
 	}
 	out := map[string]time.Time{}
-	for _, s := range all.Items {
-		if s.Status.State == v1beta1.SessionEstablished && s.Status.Since != nil {
-			out[s.Status.Peer+" of "+s.Status.Node] = s.Status.Since.Time
+	for _, s := range present {
+		if s.State == v1beta1.SessionEstablished && s.Since != nil {
+			out[s.Peer+" of "+s.Node] = s.Since.Time
 		}
 	}
 	return out

@@ -103,7 +103,7 @@ func (o *Originator) objects(state *watch.State) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.Sessions)) {
 		s := p.Sessions[name]
-		if s.Node != "" {
+		if s.Node != "" && !ofNamesake(s, p.Peers[s.Peer]) {
 			say("session", s.Node+"/"+s.Peer, bgp.SetSession{Node: s.Node, Peer: s.Peer, Up: s.Up, Refused: ofNode(s), Error: s.Error})
 		}
 	}
@@ -118,6 +118,11 @@ func (o *Originator) objects(state *watch.State) {
 		}
 	}
 	o.posted = now
+}
+
+// ofNamesake says whether a session was to an earlier peer of the same name.
+func ofNamesake(s *watch.Session, peer *watch.Peer) bool {
+	return peer != nil && s.PeerUID != "" && s.PeerUID != peer.UID
 }
 
 // ofNode is why a node, of itself, has no session; empty where it has one, or
@@ -286,9 +291,9 @@ func profile(spec *v1beta1.BFDProfileSpec) bfd.Config {
 	return c
 }
 
-func newPeer(name string, spec *v1beta1.BGPPeerSpec, nodes map[string]*watch.Node) bgp.Peer {
+func newPeer(name string, spec *watch.Peer, nodes map[string]*watch.Node) bgp.Peer {
 	p := bgp.Peer{
-		Name: name, Nodes: selected(spec.NodeSelectors, nodes),
+		Name: name, UID: string(spec.UID), Nodes: selected(spec.NodeSelectors, nodes),
 		Interface: string(spec.Interface), DefaultGateway: spec.DefaultGateway, Port: 179, VRF: string(spec.VRF),
 		LocalAS: uint32(spec.MyASN), PeerAS: uint32(spec.PeerASN),
 		GracefulRestart: spec.EnableGracefulRestart, MultiHop: spec.EBGPMultiHop, TTLSecurity: spec.TTLSecurity,

@@ -10,6 +10,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/porchlight-lb/porchlight/api/v1beta1"
 	"github.com/porchlight-lb/porchlight/internal/names"
@@ -153,4 +154,27 @@ func TestPeer(t *testing.T) {
 		want(t, f.put(&v1beta1.BGPSessionState{ObjectMeta: named("x"), Status: v1beta1.BGPSessionStateStatus{Node: "n2", Peer: "p", State: state, LastError: why}}),
 			bgp.SetSession{Node: "n2", Peer: "p", Refused: refused, Error: why})
 	}
+}
+
+// What is said of a peer that was deleted is not said of another that has its
+// name, be it for the moment until its node says something of the new one.
+func TestSessionOfNamesake(t *testing.T) {
+	f := newFixture()
+	peer := &v1beta1.BGPPeer{ObjectMeta: named("p"), Spec: v1beta1.BGPPeerSpec{MyASN: 1, PeerASN: 2, PeerAddress: "192.0.2.254"}}
+	session := func(of types.UID) *v1beta1.BGPSessionState {
+		return &v1beta1.BGPSessionState{ObjectMeta: named("x"), Status: v1beta1.BGPSessionStateStatus{Node: "n2", Peer: "p", PeerUID: of, State: v1beta1.SessionEstablished}}
+	}
+	up, nothing := bgp.SetSession{Node: "n2", Peer: "p", Up: true}, bgp.SetSession{Node: "n2", Peer: "p"}
+	peer.UID = "first"
+	f.put(peer)
+	want(t, f.put(session("first")), up)
+	peer = peer.DeepCopy()
+	peer.UID = "second"
+	f.put(peer)
+	if got := f.said[0]; got != nothing {
+		t.Errorf("said %+v of the second peer, want %+v", got, nothing)
+	}
+	want(t, f.put(session("second")), up)
+	// A speaker of an earlier version does not say of which it speaks.
+	want(t, f.put(session("")))
 }

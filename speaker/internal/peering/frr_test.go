@@ -323,3 +323,21 @@ func TestJudged(t *testing.T) {
 		t.Error("told again, though nothing changed")
 	}
 }
+
+// A peer that takes the place of another before the node has looked takes its
+// session, too, and it is said whose it is.
+func TestPeerReplaced(t *testing.T) {
+	bird(t, "protocol bgp node { local 10.0.0.2 as 64513; neighbor 10.0.0.11 as 64600; direct; ipv4 { import all; export none; }; }\n")
+	uid := func(s string) func(*bgp.Peer) { return func(p *bgp.Peer) { p.UID = s } }
+	n := newNode(t, peer("bird", "10.0.0.2", 64513, uid("first")))
+	since := n.awaitUp("bird")
+	if s := n.state("bird"); s.UID != "first" {
+		t.Errorf("%+v is said of the first", s)
+	}
+	n.Do(func(plan *bgp.Planner) {
+		plan.Step(bgp.DeletePeer{Name: "bird"})
+		plan.Step(peer("bird", "10.0.0.2", 64513, uid("second")))
+	})
+	await(t, "it is said of the second", func() bool { return n.state("bird").UID == "second" })
+	n.undisturbed("bird", since)
+}

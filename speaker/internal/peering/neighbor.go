@@ -23,6 +23,7 @@ import (
 // State is what there is to say of a session.
 type State struct {
 	Peer     string
+	UID      string // of the BGPPeer
 	State    v1beta1.SessionState
 	BFD      v1beta1.BFDState
 	Since    time.Time // it came up, or went down
@@ -75,7 +76,7 @@ func (p *Peering) start(ctx context.Context, peer bgp.PeerState, before *neighbo
 	n := &neighbor{
 		log: p.log.With("peer", peer.Name), p: p, peer: peer, before: before, over: make(chan struct{}), cancel: cancel,
 		resumes: p.first, profile: peer.Profile, inbox: map[netip.Prefix]*bgp.Attributes{}, wake: make(chan struct{}, 1),
-		state: State{Peer: peer.Name, State: v1beta1.SessionIdle, BFD: v1beta1.BFDDisabled, Since: time.Now(), Refused: peer.Refused},
+		state: State{Peer: peer.Name, UID: peer.UID, State: v1beta1.SessionIdle, BFD: v1beta1.BFDDisabled, Since: time.Now(), Refused: peer.Refused},
 	}
 	if peer.Profile != nil {
 		n.state.BFD = v1beta1.BFDDown
@@ -88,11 +89,13 @@ func (p *Peering) start(ctx context.Context, peer bgp.PeerState, before *neighbo
 	return n
 }
 
-// same says whether the neighbor can go on as it is with other parameters. It
-// cannot where BFD ends: BIRD takes the end of BFD for that of the path.
+// same says whether the neighbor can go on as it is with other parameters, be
+// they of another peer that took the name and all else of its own. It cannot
+// where BFD ends: BIRD takes the end of BFD for that of the path.
 func (n *neighbor) same(peer bgp.PeerState) bool {
 	a, b := n.peer, peer
 	a.Nodes, b.Nodes = nil, nil
+	a.UID, b.UID = "", ""
 	a.Profile, b.Profile = nil, nil
 	a.Peer.Profile, b.Peer.Profile = "", ""
 	n.mu.Lock()
@@ -100,8 +103,10 @@ func (n *neighbor) same(peer bgp.PeerState) bool {
 	return reflect.DeepEqual(a, b) && (n.profile == nil || peer.Profile != nil)
 }
 
-// configure takes what may change without a session's end: BFD's profile.
+// configure takes what may change without a session's end: whose it is, and
+// BFD's profile.
 func (n *neighbor) configure(peer bgp.PeerState) {
+	n.set(func(s *State) { s.UID = peer.UID })
 	n.mu.Lock()
 	before := n.profile
 	n.profile = peer.Profile
@@ -196,7 +201,10 @@ func (n *neighbor) run(ctx context.Context) {
 		<-n.before.over
 		n.before = nil
 	}
-	n.p.Changed(n.state, false)
+	n.mu.Lock()
+	began := n.state
+	n.mu.Unlock()
+	n.p.Changed(began, false)
 	defer func() {
 		var e endingError
 		if errors.As(context.Cause(ctx), &e) && ending(e) == deconfigured {

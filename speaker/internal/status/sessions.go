@@ -86,16 +86,16 @@ func (s *Sessions) Changed(state peering.State, removed bool) {
 	switch {
 	case removed:
 	case up && !was:
-		s.event(state.Peer, corev1.EventTypeNormal, reason.Ready, fmt.Sprintf("the session of node %s is up", s.Node))
+		s.event(state, corev1.EventTypeNormal, reason.Ready, fmt.Sprintf("the session of node %s is up", s.Node))
 	case was && !up:
-		s.event(state.Peer, corev1.EventTypeWarning, reason.NoSession, fmt.Sprintf("the session of node %s is down: %s", s.Node, state.Err))
+		s.event(state, corev1.EventTypeWarning, reason.NoSession, fmt.Sprintf("the session of node %s is down: %s", s.Node, state.Err))
 	case state.Refused.Reason != "" && state.Refused != old.Refused:
-		s.event(state.Peer, corev1.EventTypeWarning, state.Refused.Reason, fmt.Sprintf("node %s: %s", s.Node, state.Refused.Message))
+		s.event(state, corev1.EventTypeWarning, state.Refused.Reason, fmt.Sprintf("node %s: %s", s.Node, state.Refused.Message))
 	}
 }
 
-func (s *Sessions) event(peer, kind string, why reason.Reason, note string) {
-	about := &corev1.ObjectReference{APIVersion: v1beta1.GroupVersion.String(), Kind: "BGPPeer", Namespace: s.Namespace, Name: peer}
+func (s *Sessions) event(of peering.State, kind string, why reason.Reason, note string) {
+	about := &corev1.ObjectReference{APIVersion: v1beta1.GroupVersion.String(), Kind: "BGPPeer", Namespace: s.Namespace, Name: of.Peer, UID: types.UID(of.UID)}
 	s.Recorder.Event(about, kind, string(why), "Peer", note)
 }
 
@@ -250,7 +250,7 @@ func (s *Sessions) session(id string) (map[string]any, bool) {
 			continue
 		}
 		return map[string]any{ // what is empty is written, too: it may not have been
-			"node": s.Node, "peer": peer, "state": state.State, "bfdState": state.BFD,
+			"node": s.Node, "peer": peer, "peerUID": state.UID, "state": state.State, "bfdState": state.BFD,
 			"since": metav1.NewTime(state.Since.UTC().Truncate(time.Second)), "prefixes": state.Prefixes, "lastError": state.Err,
 		}, true
 	}

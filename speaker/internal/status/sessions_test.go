@@ -1,6 +1,7 @@
 package status
 
 import (
+	"encoding/json"
 	"io"
 	"log/slog"
 	"net/http/httptest"
@@ -8,8 +9,10 @@ import (
 	"strings"
 	"testing"
 
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 
+	"github.com/porchlight-lb/porchlight/api/v1beta1"
 	"github.com/porchlight-lb/porchlight/internal/reason"
 	"github.com/porchlight-lb/porchlight/speaker/bgp"
 	"github.com/porchlight-lb/porchlight/speaker/internal/kube"
@@ -59,5 +62,35 @@ func TestRefusedMeanwhile(t *testing.T) {
 	}
 	if body := string(server.bodies[len(server.bodies)-1]); !strings.Contains(body, "BGPPeer twin: DuplicatePeer: it is there") {
 		t.Errorf("wrote %s", body)
+	}
+}
+
+// A BGPSessionState says of which BGPPeer it speaks: what is written of one that
+// was deleted may be there, for a moment, when another has its name.
+func TestWhoseSession(t *testing.T) {
+	server := &server{}
+	at := httptest.NewServer(server)
+	defer at.Close()
+	api, err := kube.New(&rest.Config{Host: at.URL}, at.Client(), kube.Scheme())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Sessions{Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Node: "n1", Namespace: "sys", API: api}
+	s.Init()
+	for _, uid := range []string{"first", "second"} {
+		s.mu.Lock()
+		s.states["p"] = peering.State{Peer: "p", UID: uid, State: v1beta1.SessionConnect}
+		s.mu.Unlock()
+		if wrote, err := s.write(t.Context(), s.sessionID("p")); err != nil || !wrote {
+			t.Fatal(wrote, err)
+		}
+		server.take()
+		var wrote struct{ Status v1beta1.BGPSessionStateStatus }
+		if err := json.Unmarshal(server.bodies[len(server.bodies)-1], &wrote); err != nil {
+			t.Fatal(err)
+		}
+		if got := wrote.Status; got.Peer != "p" || got.PeerUID != types.UID(uid) {
+			t.Errorf("wrote %+v of the %s", got, uid)
+		}
 	}
 }

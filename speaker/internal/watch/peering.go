@@ -21,7 +21,7 @@ import (
 // Peering is what the API says of BGP. Objects are kept as they were read: they
 // are few.
 type Peering struct {
-	Peers          map[string]*v1beta1.BGPPeerSpec
+	Peers          map[string]*Peer
 	Advertisements map[string]*v1beta1.BGPAdvertisementSpec
 	Profiles       map[string]*v1beta1.BFDProfileSpec
 	Communities    map[string]*v1beta1.CommunitySpec
@@ -29,6 +29,12 @@ type Peering struct {
 	Passwords map[string]*Password
 	// Sessions are by object.
 	Sessions map[string]*Session
+}
+
+// Peer is a BGPPeer. One of the same name that comes after it has another UID.
+type Peer struct {
+	UID types.UID
+	v1beta1.BGPPeerSpec
 }
 
 // Password is what a Secret has under the key password; empty where it has
@@ -39,16 +45,17 @@ func (Password) String() string { return "[redacted]" }
 
 // Session says whether a node's session to a peer is up, and of one that is not,
 // why. Where the node does not even try, it is Idle, and Error is the reason, a
-// colon, and more words.
+// colon, and more words. PeerUID is empty where an earlier version wrote it.
 type Session struct {
 	Node, Peer string
+	PeerUID    types.UID
 	Up, Idle   bool
 	Error      string
 }
 
 func newPeering() Peering {
 	return Peering{
-		Peers: map[string]*v1beta1.BGPPeerSpec{}, Advertisements: map[string]*v1beta1.BGPAdvertisementSpec{},
+		Peers: map[string]*Peer{}, Advertisements: map[string]*v1beta1.BGPAdvertisementSpec{},
 		Profiles: map[string]*v1beta1.BFDProfileSpec{}, Communities: map[string]*v1beta1.CommunitySpec{},
 		Passwords: map[string]*Password{}, Sessions: map[string]*Session{},
 	}
@@ -75,10 +82,9 @@ func peering[O interface {
 	}
 }
 
-func (w *Watch) bgppeers(api rest.Interface) kind[*v1beta1.BGPPeer, *v1beta1.BGPPeerSpec] {
-	return peering(w, api, "bgppeers", &v1beta1.BGPPeer{}, w.state.Peering.Peers, func(o *v1beta1.BGPPeer) *v1beta1.BGPPeerSpec {
-		spec := o.Spec
-		return &spec
+func (w *Watch) bgppeers(api rest.Interface) kind[*v1beta1.BGPPeer, *Peer] {
+	return peering(w, api, "bgppeers", &v1beta1.BGPPeer{}, w.state.Peering.Peers, func(o *v1beta1.BGPPeer) *Peer {
+		return &Peer{o.UID, o.Spec}
 	})
 }
 
@@ -114,7 +120,7 @@ func (w *Watch) passwords(api rest.Interface) kind[*corev1.Secret, *Password] {
 func (w *Watch) sessions(api rest.Interface) kind[*v1beta1.BGPSessionState, *Session] {
 	return peering(w, api, "bgpsessionstates", &v1beta1.BGPSessionState{}, w.state.Peering.Sessions, func(o *v1beta1.BGPSessionState) *Session {
 		s := &Session{
-			Node: o.Status.Node, Peer: o.Status.Peer,
+			Node: o.Status.Node, Peer: o.Status.Peer, PeerUID: o.Status.PeerUID,
 			Up: o.Status.State == v1beta1.SessionEstablished, Idle: o.Status.State == v1beta1.SessionIdle,
 		}
 		if !s.Up { // else it tells of an earlier one
