@@ -133,6 +133,11 @@ func (w *writer) next(ctx context.Context) bool {
 		w.queue.Forget(k)
 		w.done(j) // before the queue is seen to be empty
 		w.fulfilled(k, j, version)
+		what := "decided"
+		if j.wish.reason == "" {
+			what = "released"
+		}
+		w.log.Info(what, "service", k.String(), "reason", j.wish.reason, "addresses", j.wish.addresses, "pool", j.wish.pools, "message", j.wish.message)
 	case apierrors.IsNotFound(err):
 		// The watch will say so too.
 		writes.WithLabelValues("gone").Inc()

@@ -1,7 +1,9 @@
 package assign
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"slices"
@@ -9,6 +11,7 @@ import (
 	"time"
 
 	"github.com/porchlight-lb/porchlight/controller/allocator"
+	"github.com/porchlight-lb/porchlight/internal/reason"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
@@ -53,6 +56,37 @@ func (s *scene) expect(t *testing.T, address, version string, reply error) {
 		t.Errorf("sent %v for version %s, want %s for %s", j.wish.addresses, j.seen.version, address, version)
 	}
 	s.reply <- reply
+}
+
+// What was decided is logged once, with its reason, however often it had to be
+// written.
+func TestDecisionIsLogged(t *testing.T) {
+	var lines bytes.Buffer
+	w := newWriter(slog.New(slog.NewJSONHandler(&lines, nil)))
+	failures := []error{apierrors.NewConflict(schema.GroupResource{Resource: "services"}, "web", nil), nil}
+	w.write = func(_ context.Context, _ allocator.Key, j job) (string, error) {
+		err := failures[0]
+		failures = failures[1:]
+		return j.seen.version + "+", err
+	}
+	w.await = func(context.Context) error { return nil }
+	w.done = func(job) {}
+	j := wanting("10.0.0.1", "1")
+	j.wish.reason, j.wish.pools = reason.Allocated, "default"
+	w.want(web, j)
+	for len(failures) > 0 {
+		w.next(t.Context())
+	}
+	var line struct {
+		Level, Msg, Service, Reason, Pool string
+		Addresses                         []string
+	}
+	if err := json.Unmarshal(lines.Bytes(), &line); err != nil {
+		t.Fatalf("%v: %s", err, lines.String())
+	}
+	if line.Msg != "decided" || line.Service != "x/web" || line.Reason != "Allocated" || line.Pool != "default" || !slices.Equal(line.Addresses, []string{"10.0.0.1"}) {
+		t.Errorf("the log says %s", lines.String())
+	}
 }
 
 func TestFailedWriteIsRepeated(t *testing.T) {
