@@ -12,6 +12,11 @@ func TestChoose(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer file.Close()
+	terminal, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer terminal.Close()
 	for _, c := range []struct {
 		mode   string
 		stream any
@@ -20,6 +25,10 @@ func TestChoose(t *testing.T) {
 	}{
 		{"auto", &bytes.Buffer{}, nil, false},
 		{"auto", file, nil, false},
+		{"auto", terminal, nil, true},
+		{"auto", terminal, map[string]string{"NO_COLOR": "1"}, false},
+		{"auto", terminal, map[string]string{"TERM": "dumb"}, false},
+		{"never", terminal, nil, false},
 		{"always", &bytes.Buffer{}, nil, true},
 		{"always", file, map[string]string{"NO_COLOR": "1"}, true}, // who asks for them gets them
 		{"never", os.Stdout, nil, false},
