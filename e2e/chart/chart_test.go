@@ -195,6 +195,50 @@ func TestLeastPrivilege(t *testing.T) {
 	}
 }
 
+// Programs come before what they serve, run where they are needed, and are not
+// evicted together.
+func TestPlacement(t *testing.T) {
+	objects, _ := render(t, usualName, usualSpace, nil)
+	pods := map[string]corev1.PodSpec{}
+	for _, u := range objects {
+		raw, ok, _ := unstructured.NestedMap(u.Object, "spec", "template", "spec")
+		if !ok {
+			continue
+		}
+		var pod corev1.PodSpec
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(raw, &pod); err != nil {
+			t.Fatal(err)
+		}
+		pods[u.GetName()] = pod
+	}
+	for name, class := range map[string]string{
+		"porchlight-controller": "system-cluster-critical", "porchlight-gateway": "system-cluster-critical", "porchlight-speaker": "system-node-critical",
+	} {
+		pod := pods[name]
+		if pod.PriorityClassName != class || pod.NodeSelector[corev1.LabelOSStable] != "linux" {
+			t.Errorf("%s has priority class %s and node selector %v", name, pod.PriorityClassName, pod.NodeSelector)
+		}
+	}
+	if all := pods["porchlight-speaker"].Tolerations; len(all) != 1 || all[0] != (corev1.Toleration{Operator: corev1.TolerationOpExists}) {
+		t.Errorf("speakers do not run on every node: they tolerate %v", all)
+	}
+
+	budgets := func(v values) []string {
+		objects, _ := render(t, usualName, usualSpace, v)
+		return keys(objects, func(u *unstructured.Unstructured) bool { return u.GetKind() == "PodDisruptionBudget" })
+	}
+	if got, want := budgets(nil), []string{"PodDisruptionBudget/porchlight-controller", "PodDisruptionBudget/porchlight-gateway"}; !slices.Equal(got, want) {
+		t.Errorf("there are %v; want %v", got, want)
+	}
+	// One that is alone must be evictable.
+	if got := budgets(values{"controller": values{"replicas": 1}}); !slices.Equal(got, []string{"PodDisruptionBudget/porchlight-gateway"}) {
+		t.Errorf("with one controller there are %v", got)
+	}
+	if got := budgets(values{"podDisruptionBudget": values{"enabled": false}}); len(got) > 0 {
+		t.Errorf("unwanted, there are %v", got)
+	}
+}
+
 func TestValuesReachTheirPlace(t *testing.T) {
 	_, files := render(t, usualName, usualSpace, values{
 		"image":        values{"repository": "example.org/p", "tag": "t1"},
