@@ -162,7 +162,7 @@ e2e-install: bin/tools/ansible/bin/ansible-playbook
 	cd e2e && $(call gotestsum,install) -- -tags e2e -count=1 -timeout 30m ./suites/install
 
 .PHONY: e2e-docs
-e2e-docs: build
+e2e-docs: bin/tools/ansible/bin/ansible-playbook
 	@mkdir -p $(RESULTS)
 	cd e2e && $(call gotestsum,docs) -- -tags e2e -count=1 -timeout 30m ./suites/docs
 

@@ -24,17 +24,6 @@ const Namespace = "porchlight-system"
 //go:embed manifests/pool.yaml
 var poolManifest string
 
-// Install builds Porchlight from the checkout, installs it with its chart as
-// a user would, and applies an IPAddressPool and an L2Advertisement, both
-// named default. On a lab that has it, it installs what the checkout has now.
-func (l *Lab) Install(ctx context.Context) error {
-	version, err := l.buildImages(ctx)
-	if err != nil {
-		return err
-	}
-	return l.install(ctx, version)
-}
-
 // Helm runs helm, as the administrator, on the control plane's host, and
 // returns what it prints.
 func (l *Lab) Helm(ctx context.Context, args ...string) (string, error) {
@@ -53,26 +42,15 @@ func (l *Lab) Helm(ctx context.Context, args ...string) (string, error) {
 	return string(out), err
 }
 
-// Chart is the path of the checkout's chart.
-func (l *Lab) Chart() string { return filepath.Join(l.Source, "deploy/chart/porchlight") }
-
-// ImageTag is the tag of the checkout's images, as they were last built.
-func (l *Lab) ImageTag() (string, error) {
-	b, err := os.ReadFile(filepath.Join(l.Source, "dist/version"))
+// Install installs what was last built for the lab, with its chart as a user
+// would, and applies an IPAddressPool and an L2Advertisement, both named
+// default. The nodes must have the images.
+func (l *Lab) Install(ctx context.Context) error {
+	version, err := l.ImageTag()
 	if err != nil {
-		return "", fmt.Errorf("version of the images: %w", err)
-	}
-	return strings.TrimSpace(string(b)), nil
-}
-
-// install installs what buildImages built.
-func (l *Lab) install(ctx context.Context, version string) error {
-	archive := filepath.Join(l.Source, "dist/porchlight.tar")
-	l.Logf("images into the nodes")
-	if err := l.Load(ctx, archive); err != nil {
 		return err
 	}
-	digest, err := digestOf(archive)
+	digest, err := digestOf(l.archive())
 	if err != nil {
 		return err
 	}
@@ -131,17 +109,6 @@ func (u *run) prepareRelease(ctx context.Context) error {
 
 // installLimit is how long all pods may take to be ready.
 const installLimit = 2 * time.Minute
-
-// buildImages writes dist/porchlight.tar and returns its tag.
-func (l *Lab) buildImages(ctx context.Context) (string, error) {
-	l.Logf("images of the checkout")
-	cmd := exec.CommandContext(ctx, "go", "run", "./deploy/images", "--out", "dist")
-	cmd.Dir = l.Source
-	if b, err := build.Output(cmd); err != nil {
-		return "", fmt.Errorf("build the images: %w\n%s", err, b)
-	}
-	return l.ImageTag()
-}
 
 // helm returns the path of the pinned helm, which it builds when it is not
 // there.

@@ -64,17 +64,17 @@ func (l *Lab) Up(ctx context.Context, o Options) error {
 	if !o.Install {
 		return u.up(ctx)
 	}
-	var version string
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return u.up(gctx) })
-	g.Go(func() (err error) {
-		version, err = l.buildImages(gctx)
-		return err
-	})
+	g.Go(func() error { return l.takeTree(gctx) })
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	return l.install(ctx, version)
+	l.Logf("images into the nodes")
+	if err := l.Load(ctx, l.archive()); err != nil {
+		return err
+	}
+	return l.Install(ctx)
 }
 
 // loadModules asks for the kernel's parts that programs inside a namespace may

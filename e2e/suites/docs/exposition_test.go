@@ -18,7 +18,7 @@ var series = regexp.MustCompile(`(?m)^# TYPE (porchlight_[a-z0-9_]+) ([a-z]+)$`)
 // What the programs serve is in the list of metrics, with its type.
 func TestMetricsAreListed(t *testing.T) {
 	c := cluster.ForTest(t)
-	b, err := os.ReadFile(filepath.Join(c.Lab.Source, "docs/reference/metrics.md"))
+	b, err := os.ReadFile(filepath.Join(c.Lab.Tree(), "docs/reference/metrics.md"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -25,6 +26,10 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, "preparing the suite:", err)
 			return 1
 		}
+		if err := buildCommand(c.Lab); err != nil {
+			fmt.Fprintln(os.Stderr, "preparing the suite:", err)
+			return 1
+		}
 		defer func() {
 			err := c.Wipe(context.Background())
 			if err == nil {
@@ -39,6 +44,19 @@ func TestMain(m *testing.M) {
 	}())
 }
 
+// buildCommand builds the porchlight command as docs/install.md does.
+func buildCommand(l *lab.Lab) error {
+	version, err := l.ImageTag()
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command("make", "-C", l.Tree(), "build", "VERSION="+version)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("make build: %w\n%s", err, out)
+	}
+	return nil
+}
+
 // theirs is the LAN of the guides, and ours the lab's.
 const theirs, ours = "192.168.100.", "172.30.0."
 
@@ -46,12 +64,11 @@ func TestGuides(t *testing.T) {
 	for _, page := range guide.Pages {
 		t.Run(strings.TrimSuffix(page, ".md"), func(t *testing.T) {
 			c := cluster.ForTest(t)
-			steps, err := guide.Read(filepath.Join(c.Lab.Source, "docs", page))
+			steps, err := guide.Read(filepath.Join(c.Lab.Tree(), "docs", page))
 			if err != nil {
 				t.Fatal(err)
 			}
 			prepare(t, c, page == "install.md")
-			t.Cleanup(func() { _ = os.RemoveAll(filepath.Join(c.Lab.Source, "porchlight-overlay")) }) // where a page failed that makes it
 			r := newReader(t, c)
 			for _, s := range steps {
 				r.follow(t, page, s)
@@ -76,11 +93,12 @@ func prepare(t *testing.T, c *cluster.Cluster, bare bool) {
 	}
 }
 
-// reader is a person at a shell in the root of the checkout, with a namespace
-// of her own.
+// reader is a person at a shell in the root of what is installed, with a
+// namespace and a folder for temporary files of her own.
 type reader struct {
 	*cluster.Cluster
 	environment []string
+	tmp         string
 }
 
 func newReader(t *testing.T, c *cluster.Cluster) *reader {
@@ -93,14 +111,16 @@ func newReader(t *testing.T, c *cluster.Cluster) *reader {
 	if err != nil {
 		t.Fatal(err)
 	}
-	own := filepath.Join(t.TempDir(), "kubeconfig")
+	tmp := t.TempDir()
+	own := filepath.Join(tmp, "kubeconfig")
 	if err := os.WriteFile(own, admin, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	tools := filepath.Join(c.Lab.Source, "bin/tools")
 	r := &reader{c, []string{
 		"KUBECONFIG=" + own,
-		"PATH=" + strings.Join([]string{filepath.Join(c.Lab.Source, "bin"), filepath.Join(c.Lab.Source, "bin/tools"), filepath.Dir(kubectl), os.Getenv("PATH")}, ":"),
-	}}
+		"PATH=" + strings.Join([]string{filepath.Join(c.Lab.Tree(), "bin"), tools, filepath.Join(tools, "ansible/bin"), filepath.Dir(kubectl), os.Getenv("PATH")}, ":"),
+	}, tmp + "/"}
 	if out, err := r.run(t.Context(), "kubectl config set-context --current --namespace "+c.Namespace(t)); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -109,8 +129,9 @@ func newReader(t *testing.T, c *cluster.Cluster) *reader {
 
 // run has bash run commands, until one fails.
 func (r *reader) run(ctx context.Context, commands string) (string, error) {
-	arguments := append([]string{"env", "-C", r.Lab.Source}, r.environment...)
-	return r.On(ctx, lab.HostControlPlane, append(arguments, "bash", "-e", "-o", "pipefail", "-c", strings.ReplaceAll(commands, theirs, ours))...)
+	arguments := append([]string{"env", "-C", r.Lab.Tree()}, r.environment...)
+	commands = strings.NewReplacer(theirs, ours, "/tmp/", r.tmp).Replace(commands)
+	return r.On(ctx, lab.HostControlPlane, append(arguments, "bash", "-e", "-o", "pipefail", "-c", commands)...)
 }
 
 // follow does one step. What a person looks at may take a moment to become
