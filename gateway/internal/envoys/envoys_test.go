@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/porchlight-lb/porchlight/gateway/internal/fleet"
+	"github.com/porchlight-lb/porchlight/gateway/ir"
 	"github.com/porchlight-lb/porchlight/gateway/xds/ads"
 	"github.com/porchlight-lb/porchlight/gateway/xds/resource"
 )
@@ -63,8 +64,9 @@ func TestRefusalIsOneEventOnItsObject(t *testing.T) {
 	task.Refused(edge, "q", r)
 	r.Version = "2"
 	task.Refused(edge, "p", r)
-	if n := len(recorder.Events); n != 2 {
-		t.Errorf("%d events, want one for each version", n)
+	task.Refused(types.NamespacedName{Namespace: "ns", Name: "other"}, "r", r)
+	if n := len(recorder.Events); n != 3 {
+		t.Errorf("%d events, want one for each version and fleet", n)
 	}
 	if e := <-recorder.Events; !strings.Contains(e, "ConfigurationRefused") || !strings.Contains(e, "too bad") {
 		t.Errorf("event %q", e)
@@ -75,6 +77,8 @@ func TestRefusalIsOneEventOnItsObject(t *testing.T) {
 		{Type: resource.Secret, Name: "a/b"}:            "Secret a/b",
 		{Type: resource.Cluster, Name: "a/b/8080/http"}: "Service a/b",
 		{Type: resource.Cluster, Name: "odd"}:           "EnvoyFleet ns/edge",
+
+		{Type: resource.Secret, Name: ir.SystemAuthorities().Name()}: "EnvoyFleet ns/edge",
 	} {
 		o := regarding(edge, k)
 		if got := o.GetObjectKind().GroupVersionKind().Kind + " " + o.GetNamespace() + "/" + o.GetName(); got != want {

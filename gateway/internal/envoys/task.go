@@ -44,10 +44,16 @@ type Task struct {
 	Log       *slog.Logger
 
 	mu      sync.Mutex
-	pending map[string]report // by pod
-	told    map[resource.Key]string
+	pending map[string]report  // by pod
+	told    map[refused]string // the version
 	wake    chan struct{}
 	ready   chan struct{}
+}
+
+// refused is a resource of a fleet.
+type refused struct {
+	fleet types.NamespacedName
+	resource.Key
 }
 
 // report is what an Envoy serves, and where it says it is.
@@ -61,7 +67,7 @@ type report struct {
 func New(c client.Client, namespace string, recorder events.EventRecorder, log *slog.Logger) *Task {
 	return &Task{
 		Client: c, Namespace: namespace, Events: recorder, Log: log,
-		pending: map[string]report{}, told: map[resource.Key]string{},
+		pending: map[string]report{}, told: map[refused]string{},
 		wake: make(chan struct{}, 1), ready: make(chan struct{}),
 	}
 }
@@ -88,8 +94,9 @@ func (t *Task) Serves(group types.NamespacedName, node string, listeners []strin
 // many Envoys refuse it.
 func (t *Task) Refused(fleet types.NamespacedName, _ string, r ads.Refusal) {
 	t.mu.Lock()
-	known := t.told[r.Key] == r.Version
-	t.told[r.Key] = r.Version
+	what := refused{fleet, r.Key}
+	known := t.told[what] == r.Version
+	t.told[what] = r.Version
 	t.mu.Unlock()
 	if known {
 		return
