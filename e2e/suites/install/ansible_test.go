@@ -19,6 +19,7 @@ import (
 	"github.com/porchlight-lb/porchlight/api/v1beta1"
 	"github.com/porchlight-lb/porchlight/e2e/cluster"
 	"github.com/porchlight-lb/porchlight/e2e/lab"
+	"github.com/porchlight-lb/porchlight/e2e/lab/build"
 )
 
 // variables of the role; those that every run needs are added.
@@ -26,9 +27,8 @@ type variables map[string]any
 
 // play runs the role's playbook on the control plane's host and returns what
 // it prints, and whether it succeeded.
-func (b *bare) play(t *testing.T, v variables) (string, bool) {
+func (b *bare) play(t *testing.T, v variables, more ...string) (string, bool) {
 	t.Helper()
-	source := b.Lab.Source
 	kubectl, err := b.Lab.Kubectl()
 	if err != nil {
 		t.Fatal(err)
@@ -56,17 +56,43 @@ func (b *bare) play(t *testing.T, v variables) (string, bool) {
 			t.Fatal(err)
 		}
 	}
-	cmd, err := b.Lab.Exec(t.Context(), lab.HostControlPlane,
-		filepath.Join(source, "bin/tools/ansible/bin/ansible-playbook"), "-i", inventory, "-e", "@"+given,
-		filepath.Join(source, "deploy/ansible/porchlight.yml"))
+	cmd, err := b.Lab.Exec(t.Context(), lab.HostControlPlane, append([]string{
+		filepath.Join(b.Lab.Source, "bin/tools/ansible/bin/ansible-playbook"), "-i", inventory, "-e", "@" + given,
+		filepath.Join(b.Lab.Tree(), "deploy/ansible/porchlight.yml"),
+	}, more...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
+	t.Logf("ansible-playbook with %s", text)
+	out := &transcript{t: t}
+	cmd.Stdout, cmd.Stderr = out, out
 	err = cmd.Run()
-	t.Logf("ansible-playbook with %s\n%s", text, out.String())
-	return out.String(), err == nil
+	out.flush()
+	return out.all.String(), err == nil
+}
+
+// transcript logs what is written to it as it comes, so that each task is seen
+// with its time.
+type transcript struct {
+	t    *testing.T
+	all  bytes.Buffer
+	line []byte
+}
+
+func (w *transcript) Write(b []byte) (int, error) {
+	w.all.Write(b)
+	w.line = append(w.line, b...)
+	if end := bytes.LastIndexByte(w.line, '\n'); end >= 0 {
+		w.t.Log(string(bytes.Trim(w.line[:end], "\n")))
+		w.line = w.line[end+1:]
+	}
+	return len(b), nil
+}
+
+func (w *transcript) flush() {
+	if len(w.line) > 0 {
+		w.t.Log(string(w.line))
+	}
 }
 
 var recap = regexp.MustCompile(`(?m)^cp +: ok=\d+ +changed=(\d+) `)
@@ -88,9 +114,22 @@ func TestToggle(t *testing.T) {
 	b := clean(t)
 	ns := b.Namespace(t)
 	b.Apply(t, ns, cluster.Echo("Deployment", "echo")+balancer)
+	theirs := filepath.Join(b.Lab.Tree(), "config/crd/gateway-api/gateway.networking.k8s.io_tcproutes.yaml")
+	if _, err := b.Kubectl("apply", "--server-side", "-f", theirs); err != nil { // somebody else's, which stays
+		t.Fatal(err)
+	}
 	before := b.everything(t)
 
 	v := variables{"porchlight_enabled": true, "porchlight_ip_range": "172.30.0.230-172.30.0.231"}
+	if out, ok := b.play(t, v, "--check", "--diff"); !ok || !strings.Contains(out, "+kind: DaemonSet") {
+		t.Errorf("in check mode the playbook's success is %v; want it to show what it would write", ok)
+	}
+	if _, err := os.Stat(b.manifests); !os.IsNotExist(err) {
+		t.Errorf("check mode wrote manifests: %v", err)
+	}
+	if out, err := b.Kubectl("get", "namespace", cluster.System, "--ignore-not-found", "-o", "name"); err != nil || out != "" {
+		t.Errorf("check mode made %q, %v", out, err)
+	}
 	b.must(t, v)
 	s := b.Service(t, ns, "web", "announced", announced)
 	if a := cluster.Addresses(s); !slices.Equal(a, []string{"172.30.0.230"}) {
@@ -137,7 +176,7 @@ func TestToggle(t *testing.T) {
 }
 
 // Pools and peers that leave the variables leave the cluster; those that the
-// role did not make stay. One program can be off.
+// role did not make stay. Each program runs where it is said to, or not at all.
 func TestSettings(t *testing.T) {
 	b := clean(t)
 	v := variables{
@@ -147,41 +186,47 @@ func TestSettings(t *testing.T) {
 			{"name": "b", "ip_range": []string{"10.78.0.1-10.78.0.9"}, "spec": variables{"exclude": []string{"10.78.0.4-10.78.0.5"}}},
 		},
 		"porchlight_peers": []variables{
-			{"name": "tor1", "peer_address": "172.30.0.3", "peer_asn": 64512, "my_asn": 64513, "password": "swordfish", "hold_time": "30s"},
+			{"name": "tor1", "peer_address": "172.30.0.3", "peer_asn": 64512, "my_asn": 64513, "password": "swordfish", "hold_time": "30s", "bfd_profile": "fast"},
 			{"name": "tor2", "peer_address": "172.30.0.4", "peer_asn": 64512, "my_asn": 64513},
 		},
-		"porchlight_speaker_node_selector": variables{"kubernetes.io/hostname": "node1"},
+		"porchlight_bfd_profiles":             []variables{{"name": "fast", "spec": variables{"receiveInterval": 50}}},
+		"porchlight_speaker_node_selector":    variables{"kubernetes.io/hostname": "node1"},
+		"porchlight_speaker_tolerations":      []variables{{"key": "speakers", "operator": "Exists"}},
+		"porchlight_controller_node_selector": variables{"kubernetes.io/hostname": "node2"},
+		"porchlight_controller_tolerations":   []variables{{"key": "controllers", "operator": "Exists"}},
+		"porchlight_patches": []variables{{
+			"target": variables{"kind": "Deployment", "name": "porchlight-controller"},
+			"patch":  "- {op: replace, path: /spec/replicas, value: 1}",
+		}},
 	}
 	b.must(t, v)
-	want := []string{
+	b.settings(t, []string{
 		"ipaddresspool.porchlight.dev/a", "ipaddresspool.porchlight.dev/b", "bgpadvertisement.porchlight.dev/default",
-		"bgppeer.porchlight.dev/tor1", "bgppeer.porchlight.dev/tor2", "secret/bgp-tor1",
-	}
-	b.settings(t, want)
+		"bgppeer.porchlight.dev/tor1", "bgppeer.porchlight.dev/tor2", "bfdprofile.porchlight.dev/fast", "secret/bgp-tor1",
+	})
 	peer := &v1beta1.BGPPeer{}
 	if err := b.Get(t.Context(), client.ObjectKey{Namespace: cluster.System, Name: "tor1"}, peer); err != nil {
 		t.Fatal(err)
 	}
-	if peer.Spec.PasswordSecret == nil || peer.Spec.PasswordSecret.Name != "bgp-tor1" || peer.Spec.Password != "" {
-		t.Errorf("the peer's password is in %+v", peer.Spec)
+	if peer.Spec.PasswordSecret == nil || peer.Spec.PasswordSecret.Name != "bgp-tor1" || peer.Spec.Password != "" || peer.Spec.BFDProfile != "fast" {
+		t.Errorf("the peer's password and BFD profile are in %+v", peer.Spec)
 	}
-	if out, err := b.Kubectl("get", "pods", "-n", cluster.System, "-o", "jsonpath={range .items[*]}{.spec.nodeName} {.metadata.labels.app\\.kubernetes\\.io/component}{'\\n'}{end}"); err != nil {
-		t.Error(err)
-	} else if strings.Contains(out, "gateway") || strings.Count(out, "speaker") != 1 || !strings.Contains(out, "node1 speaker") {
-		t.Errorf("pods are\n%s", out)
-	}
+	b.placed(t, client.MatchingLabels{"app.kubernetes.io/name": "porchlight"}, "controller node2 controllers", "speaker node1 speakers")
 
 	b.Apply(t, cluster.System, "apiVersion: porchlight.dev/v1beta1\nkind: IPAddressPool\nmetadata: {name: mine}\nspec: {addresses: [10.79.0.0/30]}\n")
 	v["porchlight_pools"] = []variables{{"name": "b", "ip_range": []string{"10.78.0.1-10.78.0.9"}}}
 	v["porchlight_peers"] = []variables{{"name": "tor2", "peer_address": "172.30.0.4", "peer_asn": 64512, "my_asn": 64513}}
+	v["porchlight_bfd_profiles"] = []variables{}
+	v["porchlight_advertisements"] = []variables{{"name": "edge", "protocol": "bgp", "pools": []string{"b"}, "spec": variables{"communities": []string{"no-export"}}}}
 	v["porchlight_speaker_enabled"] = false
+	v["porchlight_controller_enabled"] = false
 	b.must(t, v)
-	b.settings(t, []string{"ipaddresspool.porchlight.dev/b", "bgpadvertisement.porchlight.dev/default", "bgppeer.porchlight.dev/tor2"})
+	b.settings(t, []string{"ipaddresspool.porchlight.dev/b", "bgpadvertisement.porchlight.dev/edge", "bgppeer.porchlight.dev/tor2"})
 	if _, err := b.Kubectl("get", "-n", cluster.System, "ippool", "mine"); err != nil {
 		t.Errorf("a pool that a person made: %v", err)
 	}
-	if out, err := b.Kubectl("get", "-n", cluster.System, "daemonset", "--ignore-not-found", "-o", "name"); err != nil || out != "" {
-		t.Errorf("the speakers are off and there is %q, %v", out, err)
+	if out, err := b.Kubectl("get", "daemonset,deployment,clusterrole", "-A", "-l", "app.kubernetes.io/name=porchlight", "-o", "name"); err != nil || out != "" {
+		t.Errorf("all programs are off and there is %q, %v", out, err)
 	}
 	if n := b.must(t, v); n != "0" {
 		t.Errorf("run twice, %s tasks changed something", n)
@@ -268,11 +313,27 @@ func TestMetalLBVariables(t *testing.T) {
 	b.settings(t, []string{"ipaddresspool.porchlight.dev/loadbalanced", "l2advertisement.porchlight.dev/layer2"})
 }
 
-// Users' Gateways are not deleted with their kinds.
+// Users' Gateways are not deleted with their kinds. Images may come from
+// elsewhere, and the gateway runs where it is said to.
 func TestGatewaysStay(t *testing.T) {
 	b := clean(t)
-	v := variables{"porchlight_enabled": true, "porchlight_ip_range": "172.30.0.230-172.30.0.231"}
+	tag, err := b.Lab.ImageTag()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const elsewhere = "registry.example.com/porchlight"
+	if err := b.Lab.Tag(t.Context(), image+":"+tag, elsewhere+":"+tag); err != nil {
+		t.Fatal(err)
+	}
+	v := variables{
+		"porchlight_enabled": true, "porchlight_ip_range": "172.30.0.230-172.30.0.231", "porchlight_pool_name": "lan", "porchlight_auto_assign": true,
+		"porchlight_image_repo": elsewhere, "porchlight_envoy_image": build.EnvoyImage, "porchlight_timeout": 100,
+		"porchlight_gateway_node_selector": variables{"kubernetes.io/hostname": "node3"},
+		"porchlight_gateway_tolerations":   []variables{{"key": "gateways", "operator": "Exists"}},
+	}
 	b.must(t, v)
+	b.settings(t, []string{"ipaddresspool.porchlight.dev/lan", "l2advertisement.porchlight.dev/default"})
+	b.placed(t, client.MatchingLabels{"app.kubernetes.io/component": "gateway"}, "gateway node3 gateways")
 	ns := b.Namespace(t)
 	b.Apply(t, ns, `
 apiVersion: gateway.networking.k8s.io/v1
@@ -282,6 +343,19 @@ spec: {gatewayClassName: porchlight, listeners: [{name: http, port: 80, protocol
 `)
 	if _, err := b.Kubectl("wait", "-n", ns, "gateway/web", "--for=condition=Programmed", "--timeout=80s"); err != nil {
 		t.Fatal(err)
+	}
+	images, err := b.Kubectl("get", "pods", "-n", cluster.System, "-o", `jsonpath={range .items[*].spec.containers[*]}{.image}{"\n"}{end}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for used := range strings.FieldsSeq(images) {
+		if used != elsewhere+":"+tag && used != build.EnvoyImage {
+			t.Errorf("a pod has the image %s", used)
+		}
+	}
+	fleet := &v1beta1.EnvoyFleet{}
+	if err := b.Get(t.Context(), client.ObjectKey{Namespace: cluster.System, Name: "porchlight-envoy"}, fleet); err != nil || fleet.Spec.Image != build.EnvoyImage {
+		t.Errorf("the fleet's image is %q, %v", fleet.Spec.Image, err)
 	}
 	v["porchlight_enabled"] = false
 	out, ok := b.play(t, v)

@@ -6,6 +6,9 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -28,8 +31,63 @@ func (b *bare) release(ctx context.Context, namespace string, more ...string) er
 	if err != nil {
 		return err
 	}
-	_, err = b.Lab.Helm(ctx, append([]string{"upgrade", "--install", "porchlight", b.Lab.Chart(), "--namespace", namespace, "--create-namespace",
+	return b.chart(ctx, b.Lab.Chart(), namespace, tag, more...)
+}
+
+// chart installs or upgrades the release with a chart and images of a tag.
+func (b *bare) chart(ctx context.Context, chart, namespace, tag string, more ...string) error {
+	_, err := b.Lab.Helm(ctx, append([]string{"upgrade", "--install", "porchlight", chart, "--namespace", namespace, "--create-namespace",
 		"--set-string", "image.tag=" + tag, "--wait", "--timeout", "100s"}, more...)...)
+	return err
+}
+
+// image is where the chart and the role expect it.
+const image = "docker.io/porchlight-lb/porchlight"
+
+// previous installs a release before this one, as far as Helm, Kubernetes and
+// the gateway can tell: chart and images have the version and the tag of another.
+func (b *bare) previous(t *testing.T) {
+	t.Helper()
+	const tag = "previous"
+	current, err := b.Lab.ImageTag()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Lab.Tag(t.Context(), image+":"+current, image+":"+tag); err != nil {
+		t.Fatal(err)
+	}
+	chart := filepath.Join(t.TempDir(), "porchlight")
+	if err := os.CopyFS(chart, os.DirFS(b.Lab.Chart())); err != nil {
+		t.Fatal(err)
+	}
+	about := filepath.Join(chart, "Chart.yaml")
+	text, err := os.ReadFile(about)
+	if err != nil {
+		t.Fatal(err)
+	}
+	older := regexp.MustCompile(`(?m)^version: .*$`).ReplaceAll(text, []byte("version: 0.0.1"))
+	if err := os.WriteFile(about, older, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.chart(t.Context(), chart, cluster.System, tag, "--set", "logLevel=debug"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// upgrade upgrades the release, and returns once the Envoys are new, too.
+func (b *bare) upgrade(ctx context.Context) error {
+	tag, err := b.Lab.ImageTag()
+	if err != nil {
+		return err
+	}
+	if err := b.release(ctx, cluster.System, "--reset-then-reuse-values"); err != nil {
+		return err
+	}
+	const beside = `{.spec.template.spec.containers[?(@.name=="drain")].image}=`
+	if _, err := b.Kubectl("wait", "-n", cluster.System, "deployment/porchlight-envoy", "--for=jsonpath="+beside+image+":"+tag, "--timeout=80s"); err != nil {
+		return err
+	}
+	_, err = b.Kubectl("rollout", "status", "-n", cluster.System, "deployment/porchlight-envoy", "--timeout=80s")
 	return err
 }
 
@@ -58,11 +116,11 @@ metadata: {name: site}
 spec: {parentRefs: [{name: edge}], rules: [{backendRefs: [{name: web, port: 80}]}]}
 `
 
-// An upgrade that replaces every pod of ours changes no address and breaks no
-// new connection, neither to a Service nor to a Gateway.
+// An upgrade that replaces every pod of ours, Envoys among them, changes no
+// address and breaks no new connection, neither to a Service nor to a Gateway.
 func TestHelmUpgrade(t *testing.T) {
 	b := clean(t)
-	b.helm(t)
+	b.previous(t)
 	ns := b.Namespace(t)
 	b.Apply(t, ns, addresses+cluster.Echo("DaemonSet", "echo")+balancer+site)
 	var targets []string
@@ -74,9 +132,7 @@ func TestHelmUpgrade(t *testing.T) {
 		}
 	}
 	pods := b.pods(t)
-	attempts, failed, err := probe.Connections(t.Context(), b.Lab.Dialer("client"), targets, 50, 0, func(ctx context.Context) error {
-		return b.release(ctx, cluster.System, "--set", "logLevel=debug")
-	})
+	attempts, failed, err := probe.Connections(t.Context(), b.Lab.Dialer("client"), targets, 50, 0, b.upgrade)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,6 +148,10 @@ func TestHelmUpgrade(t *testing.T) {
 		}
 		return nil
 	})
+	if args, err := b.Kubectl("get", "-n", cluster.System, "daemonset/porchlight-speaker", "-o", "jsonpath={.spec.template.spec.containers[0].args}"); err != nil ||
+		!strings.Contains(args, "--log-level=debug") {
+		t.Errorf("the values of before are lost: %s, %v", args, err)
+	}
 	for i, name := range []string{"web", b.serviceOf(t, ns, "edge")} {
 		s := b.Service(t, ns, name, "announced", announced)
 		if a := cluster.Addresses(s); len(a) != 1 || net.JoinHostPort(a[0], "80") != targets[i] {
@@ -113,10 +173,10 @@ func (b *bare) serviceOf(t *testing.T, namespace, gateway string) string {
 	return out
 }
 
-// pods names those of the three programs.
+// pods names those of the three programs and of the fleet.
 func (b *bare) pods(t *testing.T) []string {
 	t.Helper()
-	out, err := b.Kubectl("get", "pods", "-n", cluster.System, "-l", "app.kubernetes.io/name=porchlight", "-o", "name")
+	out, err := b.Kubectl("get", "pods", "-n", cluster.System, "-o", "name")
 	if err != nil {
 		t.Fatal(err)
 	}

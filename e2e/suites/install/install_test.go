@@ -15,6 +15,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/porchlight-lb/porchlight/e2e/cluster"
 )
@@ -100,6 +101,30 @@ func (b *bare) settings(t *testing.T, want []string) {
 	slices.Sort(want)
 	if !slices.Equal(got, want) {
 		t.Errorf("the settings are %v; want %v", got, want)
+	}
+}
+
+// placed checks where the pods with a label run, as program, node and the keys
+// of the tolerations that it was given.
+func (b *bare) placed(t *testing.T, labels client.MatchingLabels, want ...string) {
+	t.Helper()
+	pods := &corev1.PodList{}
+	if err := b.List(t.Context(), pods, client.InNamespace(cluster.System), labels); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, p := range pods.Items {
+		words := []string{p.Labels["app.kubernetes.io/component"], p.Spec.NodeName}
+		for _, tl := range p.Spec.Tolerations {
+			if !strings.Contains(tl.Key, "/") { // Kubernetes' own
+				words = append(words, tl.Key)
+			}
+		}
+		got = append(got, strings.Join(words, " "))
+	}
+	slices.Sort(got)
+	if got = slices.Compact(got); !slices.Equal(got, want) {
+		t.Errorf("the programs run as %q; want %q", got, want)
 	}
 }
 
