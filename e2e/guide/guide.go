@@ -13,7 +13,7 @@ import (
 
 // Pages of docs whose commands are run, in this order: the last begins with a
 // cluster that has nothing, and leaves one.
-var Pages = []string{"concepts.md", "layer2.md", "bgp.md", "gateway.md", "migrate-from-metallb.md", "install.md"}
+var Pages = []string{"concepts.md", "layer2.md", "bgp.md", "gateway.md", "migrate-from-metallb.md", "troubleshooting.md", "install.md"}
 
 // Step is a block of commands.
 type Step struct {
