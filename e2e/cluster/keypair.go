@@ -15,6 +15,11 @@ import (
 // KeyPair makes a self-signed certificate for the host, and for more where there
 // are, and its key, in PEM, good for a day.
 func KeyPair(host string, more ...string) (certificate, key []byte, err error) {
+	return KeyPairUntil(time.Now().Add(24*time.Hour), host, more...)
+}
+
+// KeyPairUntil makes such a certificate that ends at a time.
+func KeyPairUntil(end time.Time, host string, more ...string) (certificate, key []byte, err error) {
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, nil, fmt.Errorf("making a key for %s: %w", host, err)
@@ -25,7 +30,7 @@ func KeyPair(host string, more ...string) (certificate, key []byte, err error) {
 	}
 	template := &x509.Certificate{
 		SerialNumber: serial, Subject: pkix.Name{CommonName: host}, DNSNames: append([]string{host}, more...),
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: end,
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)

@@ -1,0 +1,209 @@
+//go:build e2e
+
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/porchlight-lb/porchlight/e2e/cluster"
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+)
+
+// What people get wrong has a reason, and what is beside it is served.
+
+// secret makes a Secret of type kubernetes.io/tls.
+func secret(t *testing.T, c *cluster.Cluster, ns, name string, certificate, key []byte) {
+	t.Helper()
+	if err := c.Create(t.Context(), &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name},
+		Type:       corev1.SecretTypeTLS,
+		Data:       map[string][]byte{corev1.TLSCertKey: certificate, corev1.TLSPrivateKeyKey: key},
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// listenerSays waits for a condition on a listener.
+func listenerSays(t *testing.T, c *cluster.Cluster, ns, gateway, listener, kind string, status metav1.ConditionStatus, reason string) {
+	t.Helper()
+	g := &gatewayv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: gateway}}
+	if err := c.Await(t.Context(), g, &gatewayv1.GatewayList{}, func() bool {
+		for _, l := range g.Status.Listeners {
+			if string(l.Name) == listener {
+				return cluster.Condition(l.Conditions, kind, status, reason)
+			}
+		}
+		return false
+	}); err != nil {
+		t.Errorf("listener %s of gateway %s: want %s=%s, %s: %v", listener, gateway, kind, status, reason, err)
+	}
+}
+
+func TestBadCertificates(t *testing.T) {
+	c := cluster.ForTest(t)
+	ns := c.Namespace(t)
+	certificate, key, roots := selfSigned(t, "fine.example")
+	secret(t, c, ns, "fine", certificate, key)
+	_, other, _ := selfSigned(t, "fine.example")
+	secret(t, c, ns, "mismatched", certificate, other)
+	secret(t, c, ns, "garbage", []byte("certificate"), []byte("key"))
+	ends := time.Now().Add(15 * time.Second).Truncate(time.Second)
+	certificate, key, err := cluster.KeyPairUntil(ends, "brief.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret(t, c, ns, "brief", certificate, key)
+	listeners := ""
+	for _, name := range []string{"fine", "mismatched", "garbage", "brief"} {
+		listeners += fmt.Sprintf("  - {name: %[1]s, protocol: HTTPS, port: 443, hostname: %[1]s.example, tls: {certificateRefs: [{name: %[1]s}]}}\n", name)
+	}
+	c.Apply(t, ns, backend("web")+gateway("web", listeners)+route("all", "web", "  - {backendRefs: [{name: web, port: 80}]}\n"))
+	address := programmed(t, c, ns, "web")
+	listenerSays(t, c, ns, "web", "mismatched", "ResolvedRefs", metav1.ConditionFalse, "InvalidCertificateRef")
+	listenerSays(t, c, ns, "web", "garbage", "ResolvedRefs", metav1.ConditionFalse, "InvalidCertificateRef")
+	// Nobody changes an object when it ends.
+	listenerSays(t, c, ns, "web", "brief", "ResolvedRefs", metav1.ConditionFalse, "CertificateExpired")
+	if now := time.Now(); now.Before(ends) {
+		t.Errorf("said to have expired %v before", ends.Sub(now))
+	}
+	listenerSays(t, c, ns, "web", "brief", "Programmed", metav1.ConditionTrue, "Programmed")
+	cluster.Eventually(t, "the expired certificate is shown", func(ctx context.Context) error {
+		_, err := c.Send(ctx, cluster.Request{URL: "https://" + address + "/", Host: "brief.example"})
+		if err != nil && strings.Contains(err.Error(), "certificate has expired") {
+			return nil
+		}
+		return fmt.Errorf("the answer is %w; want it refused as expired", err)
+	})
+	c.Want(t, 200, cluster.Request{URL: "https://" + address + "/", Host: "fine.example", RootCAs: roots})
+	c.Want(t, 200, cluster.Request{URL: "http://" + address + "/"})
+}
+
+func TestBadRules(t *testing.T) {
+	c := cluster.ForTest(t)
+	ns := c.Namespace(t)
+	bad := map[string]string{
+		"extension": "matches: [{path: {value: /extension}}], filters: [{type: ExtensionRef, extensionRef: {group: example.com, kind: Custom, name: x}}]",
+		"regex":     "matches: [{path: {type: RegularExpression, value: '/regex(?=x)'}}, {path: {value: /regex}}]",
+		"large":     `matches: [{path: {value: /large}, headers: [{name: x, type: RegularExpression, value: '\p{L}{1,900}'}]}, {path: {value: /large}}]`,
+	}
+	text := backend("web") + gateway("web", "") + route("fine", "web", "  - {matches: [{path: {value: /fine}}], backendRefs: [{name: web, port: 80}]}\n")
+	for name, rule := range bad {
+		text += route(name, "web", "  - {"+rule+", backendRefs: [{name: web, port: 80}]}\n")
+	}
+	text += route("kind", "web", "  - {matches: [{path: {value: /kind}}], backendRefs: [{group: example.com, kind: Bucket, name: web, port: 80}]}\n")
+	c.Apply(t, ns, text)
+	base := "http://" + programmed(t, c, ns, "web")
+	for name := range bad {
+		routeSays(t, c, ns, name, "Accepted", metav1.ConditionFalse, "UnsupportedValue")
+		c.Want(t, 500, cluster.Request{URL: base + "/" + name})
+	}
+	routeSays(t, c, ns, "kind", "ResolvedRefs", metav1.ConditionFalse, "InvalidKind")
+	c.Want(t, 500, cluster.Request{URL: base + "/kind"})
+	c.Want(t, 200, cluster.Request{URL: base + "/fine"})
+}
+
+// A route with as many hostnames as it may have, and as many such routes as it
+// takes for 64 KiB, on twenty Gateways.
+func TestManyHostnamesOnTwentyGateways(t *testing.T) {
+	const gateways = 20
+	c := cluster.ForTest(t)
+	ns := c.Namespace(t)
+	text, parents := backend("web"), ""
+	for i := range gateways {
+		text += gateway(fmt.Sprintf("gw%d", i), "")
+		parents += fmt.Sprintf("  - {name: gw%d}\n", i)
+	}
+	label := strings.Repeat("x", 60)
+	size, last := 0, ""
+	for n := 0; size < 64<<10; n++ {
+		text += fmt.Sprintf("apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: many-%d}\nspec:\n  parentRefs:\n%s  hostnames:\n", n, parents)
+		for i := range 16 {
+			last = fmt.Sprintf("h%d.n%d.%s.%s.%s.example", i, n, label, label, label)
+			size += len(last)
+			text += "  - " + last + "\n"
+		}
+		text += "  rules: [{backendRefs: [{name: web, port: 80}]}]\n---\n"
+	}
+	c.Apply(t, ns, text)
+	for i := range gateways {
+		url := "http://" + programmed(t, c, ns, fmt.Sprintf("gw%d", i)) + "/"
+		c.Want(t, 200, cluster.Request{URL: url, Host: last})
+		c.Want(t, 404, cluster.Request{URL: url, Host: "other.example"})
+	}
+}
+
+// What an Envoy refuses is an event on what it is about and is counted, and
+// other changes go on to be served. The lab's image of Envoy has no CA
+// certificates for a policy that trusts those of the system.
+func TestRefusedConfiguration(t *testing.T) {
+	c := cluster.ForTest(t)
+	ns := c.Namespace(t)
+	certificate, key, _ := selfSigned(t, "inner.example")
+	secret(t, c, ns, "inner", certificate, key)
+	c.Apply(t, ns, tlsBackend("inner", "inner")+backend("web")+gateway("web", "")+`
+apiVersion: gateway.networking.k8s.io/v1
+kind: BackendTLSPolicy
+metadata: {name: inner}
+spec:
+  targetRefs: [{group: "", kind: Service, name: inner}]
+  validation: {hostname: inner.example, wellKnownCACertificates: System}
+---
+`+route("inner", "web", "  - {matches: [{path: {value: /inner}}], backendRefs: [{name: inner, port: 443}]}\n"))
+	base := "http://" + programmed(t, c, ns, "web")
+	p := &gatewayv1.BackendTLSPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "inner"}}
+	if err := c.Await(t.Context(), p, &gatewayv1.BackendTLSPolicyList{}, func() bool {
+		return len(p.Status.Ancestors) == 1 && cluster.Condition(p.Status.Ancestors[0].Conditions, "Accepted", metav1.ConditionTrue, "Accepted")
+	}); err != nil {
+		t.Fatalf("the policy: want it accepted: %v", err)
+	}
+	c.Want(t, 503, cluster.Request{URL: base + "/inner"})
+	c.Apply(t, ns, route("later", "web", "  - {matches: [{path: {value: /later}}], backendRefs: [{name: web, port: 80}]}\n"))
+	c.Want(t, 200, cluster.Request{URL: base + "/later"})
+
+	cluster.Eventually(t, "the refusal is an event on the fleet", func(ctx context.Context) error {
+		var list eventsv1.EventList
+		if err := c.List(ctx, &list); err != nil {
+			return err
+		}
+		for _, e := range list.Items {
+			if e.Reason == "ConfigurationRefused" && e.Regarding.Kind == "EnvoyFleet" && e.Regarding.Name == "porchlight-envoy" {
+				return nil
+			}
+		}
+		return fmt.Errorf("it is not among %d events", len(list.Items))
+	})
+	var pods corev1.PodList
+	if err := c.List(t.Context(), &pods, client.InNamespace(cluster.System), client.MatchingLabels{"app.kubernetes.io/component": "gateway"}); err != nil {
+		t.Fatal(err)
+	}
+	sum := map[string]float64{}
+	for i := range pods.Items {
+		m, err := c.Metrics(t.Context(), &pods.Items[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		for series, v := range m {
+			sum[series] += v
+		}
+	}
+	for _, series := range []string{
+		`porchlight_gateway_translation_seconds_count`,
+		`porchlight_xds_resources{fleet="porchlight-system/porchlight-envoy",type="Listener"}`,
+		`porchlight_xds_pushes_total{type="RouteConfiguration"}`,
+		`porchlight_xds_pushed_resources_total{type="RouteConfiguration"}`,
+		`porchlight_xds_ack_seconds_count{type="RouteConfiguration"}`,
+		`porchlight_xds_refusals_total{reason="Resource",type="Secret"}`,
+	} {
+		if sum[series] == 0 {
+			t.Errorf("the metrics of the gateways have no %s", series)
+		}
+	}
+}
