@@ -41,6 +41,7 @@ func (l *lease) holder() string {
 type candidate struct {
 	*lease
 	name string
+	stop func() // stops the replica, and waits until it has
 
 	mu     sync.Mutex
 	read   int           // the version that was read last
@@ -178,8 +179,8 @@ func (s *stage) lead(ctx context.Context, name string, held *Held) error {
 	return nil
 }
 
-// replica starts one, and returns it and how to stop it.
-func (s *stage) replica(name string, term func(context.Context, *Held) error) (*candidate, context.CancelFunc) {
+// replica starts one, which the end of the test stops.
+func (s *stage) replica(name string, term func(context.Context, *Held) error) *candidate {
 	c := &candidate{lease: s.lease, name: name}
 	if term == nil {
 		term = func(ctx context.Context, held *Held) error { return s.lead(ctx, name, held) }
@@ -193,8 +194,23 @@ func (s *stage) replica(name string, term func(context.Context, *Held) error) (*
 			s.t.Error(err)
 		}
 	}()
+	c.stop = func() { cancel(); <-done }
+	s.t.Cleanup(c.stop)
 	<-e.Ready()
-	return c, func() { cancel(); <-done }
+	return c
+}
+
+// leads starts a, which leads.
+func (s *stage) leads() *candidate {
+	a := s.replica("a", nil)
+	s.next(s.began)
+	return a
+}
+
+// pair starts a, which leads, and b, which stands by.
+func (s *stage) pair() (a, b *candidate) {
+	a = s.leads()
+	return a, s.replica("b", nil)
 }
 
 // next is whose term begins, or ends, next.
@@ -232,11 +248,7 @@ func within(t *testing.T, limit time.Duration, from time.Time) {
 func TestStandbyStandsBy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t)
-		_, stopA := s.replica("a", nil)
-		defer stopA()
-		s.next(s.began)
-		_, stopB := s.replica("b", nil)
-		defer stopB()
+		s.pair()
 		select {
 		case who := <-s.began:
 			t.Errorf("%s leads too", who)
@@ -252,9 +264,7 @@ func TestLeaderThatIsCutOff(t *testing.T) {
 		s := newStage(t)
 		replicas := map[string]*candidate{}
 		for _, name := range []string{"a", "b"} {
-			c, stop := s.replica(name, nil)
-			defer stop()
-			replicas[name] = c
+			replicas[name] = s.replica(name, nil)
 		}
 		for range 20 {
 			leader := s.next(s.began)
@@ -283,13 +293,10 @@ func TestLeaderThatIsCutOff(t *testing.T) {
 func TestLeaderThatIsStopped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t)
-		_, stopA := s.replica("a", nil)
-		s.next(s.began)
-		_, stopB := s.replica("b", nil)
-		defer stopB()
+		a, _ := s.pair()
 		time.Sleep(time.Minute) // b stands by
 		at := time.Now()
-		stopA()
+		a.stop()
 		s.next(s.ended)
 		if who := s.next(s.began); who != "b" {
 			t.Errorf("%s leads", who)
@@ -310,11 +317,10 @@ func TestTermThatEndsSlowly(t *testing.T) {
 			s.ended <- "slow"
 			return nil
 		}
-		_, stop := s.replica("a", slow)
+		a := s.replica("a", slow)
 		s.next(s.began)
-		_, stopB := s.replica("b", nil)
-		defer stopB()
-		go stop()
+		s.replica("b", nil)
+		go a.stop()
 		select {
 		case who := <-s.began:
 			t.Errorf("%s leads while a still works", who)
@@ -329,13 +335,12 @@ func TestTermThatFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t)
 		terms := 0
-		_, stop := s.replica("a", func(ctx context.Context, held *Held) error {
+		s.replica("a", func(ctx context.Context, held *Held) error {
 			if terms++; terms == 1 {
 				return errors.New("it does not work")
 			}
 			return s.lead(ctx, "a", held)
 		})
-		defer stop()
 		s.next(s.began)
 		if terms != 2 {
 			t.Errorf("%d terms", terms)

@@ -17,9 +17,7 @@ import (
 func TestLeaderKnowsWhetherItHolds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t)
-		c, stop := s.replica("a", nil)
-		defer stop()
-		s.next(s.began)
+		c := s.leads()
 		held := s.terms["a"]
 		for range 1000 {
 			if !held.Holds() || held.Await(t.Context()) != nil {
@@ -54,12 +52,8 @@ func TestTermOutlivesMissedRenewals(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newStage(t)
-				a, stopA := s.replica("a", nil)
-				defer stopA()
-				s.next(s.began)
+				a, b := s.pair()
 				held := s.terms["a"]
-				b, stopB := s.replica("b", nil)
-				defer stopB()
 				for _, outage := range []time.Duration{
 					300 * time.Millisecond, 900 * time.Millisecond, 1200 * time.Millisecond, 2 * time.Second, 30 * time.Second, 5 * time.Minute,
 				} {
@@ -87,11 +81,7 @@ func TestTermOutlivesMissedRenewals(t *testing.T) {
 func TestStalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t)
-		a, stopA := s.replica("a", nil)
-		defer stopA()
-		s.next(s.began)
-		b, stopB := s.replica("b", nil)
-		defer stopB()
+		a, b := s.pair()
 		for i := range 150 {
 			s.none(time.Duration(500+7*i) * time.Millisecond)
 			a.cut(true)
@@ -108,11 +98,7 @@ func TestStalls(t *testing.T) {
 func TestStandbyThatSeesLittle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t)
-		a, stopA := s.replica("a", nil)
-		defer stopA()
-		s.next(s.began)
-		b, stopB := s.replica("b", nil)
-		defer stopB()
+		a, b := s.pair()
 		s.none(10 * time.Second)
 		gone := time.Now()
 		a.cut(true)
@@ -132,28 +118,24 @@ func TestStandbyThatSeesLittle(t *testing.T) {
 // more: what that one did is not in what the first one knows. Its term ends as
 // soon as it sees that, without having held the Lease again.
 func TestTermEndsWhereAnotherHeldTheLease(t *testing.T) {
-	for name, leave := range map[string]func(b *candidate, stop context.CancelFunc){
-		"it still has it": func(*candidate, context.CancelFunc) {},
-		"it gave it back": func(_ *candidate, stop context.CancelFunc) { stop() },
-		"it is gone":      func(b *candidate, _ context.CancelFunc) { b.cut(true) },
-		"it gave it back, and the Lease was deleted": func(b *candidate, stop context.CancelFunc) { stop(); b.lease.delete() },
+	for name, leave := range map[string]func(b *candidate){
+		"it still has it": func(*candidate) {},
+		"it gave it back": func(b *candidate) { b.stop() },
+		"it is gone":      func(b *candidate) { b.cut(true) },
+		"it gave it back, and the Lease was deleted": func(b *candidate) { b.stop(); b.lease.delete() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newStage(t)
-				a, stopA := s.replica("a", nil)
-				defer stopA()
-				s.next(s.began)
+				a, b := s.pair()
 				held := s.terms["a"]
-				b, stopB := s.replica("b", nil)
-				defer stopB()
 				s.none(5 * time.Second)
 				a.cut(true)
 				if who := s.next(s.began); who != "b" {
 					t.Errorf("%s leads", who)
 				}
 				s.none(5 * time.Second)
-				leave(b, stopB)
+				leave(b)
 				time.Sleep(5 * time.Second)
 				if held.Holds() {
 					t.Error("a holds the Lease")
@@ -185,9 +167,7 @@ func TestTermEndsWhereAnotherHeldTheLease(t *testing.T) {
 func TestLeaseThatWasDeleted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t)
-		_, stop := s.replica("a", nil)
-		defer stop()
-		s.next(s.began)
+		s.leads()
 		s.lease.delete()
 		s.next(s.ended)
 		s.next(s.began)
@@ -201,13 +181,10 @@ func TestLeaderThatWasFrozen(t *testing.T) {
 	for _, others := range []int{0, 1} {
 		synctest.Test(t, func(t *testing.T) {
 			s := newStage(t)
-			a, stop := s.replica("a", nil)
-			defer stop()
-			s.next(s.began)
+			a := s.leads()
 			held := s.terms["a"]
 			if others > 0 {
-				_, stop := s.replica("b", nil)
-				defer stop()
+				s.replica("b", nil)
 			}
 			s.none(5 * time.Second)
 			a.fault(func() { a.frozen = 5 * time.Second })
@@ -293,8 +270,7 @@ func TestStoppedWhileItCannotRenew(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					s := newStage(t)
-					a, stop := s.replica("a", nil)
-					s.next(s.began)
+					a := s.leads()
 					s.none(5 * time.Second)
 					fault(a, true)
 					s.none(5 * time.Second)
@@ -302,7 +278,7 @@ func TestStoppedWhileItCannotRenew(t *testing.T) {
 						fault(a, false)
 					}
 					at := time.Now()
-					stop()
+					a.stop()
 					s.next(s.ended)
 					within(t, 2*time.Second, at)
 					if holder := s.lease.holder(); back && holder != "" {
@@ -320,7 +296,7 @@ func TestTermThatFailsWhileItCannotRenew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t)
 		broken := make(chan error)
-		a, stop := s.replica("a", func(ctx context.Context, _ *Held) error {
+		a := s.replica("a", func(ctx context.Context, _ *Held) error {
 			s.began <- "a"
 			defer func() { s.ended <- "a" }()
 			select {
@@ -330,7 +306,6 @@ func TestTermThatFailsWhileItCannotRenew(t *testing.T) {
 				return nil
 			}
 		})
-		defer stop()
 		s.next(s.began)
 		a.cut(true)
 		s.none(10 * time.Second)
@@ -347,13 +322,12 @@ func TestTermThatFailsWhileItCannotRenew(t *testing.T) {
 func TestLogOfAnOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t)
-		c, stop := s.replica("a", nil)
-		s.next(s.began)
+		c := s.leads()
 		c.cut(true)
 		s.none(5 * time.Minute)
 		c.cut(false)
 		s.none(time.Minute)
-		stop()
+		c.stop()
 		text := c.log.String()
 		lines := strings.Count(text, "\n")
 		if lines > 60 || !strings.Contains(text, "connection refused") || strings.Count(text, "msg=leading") != 1 {
