@@ -38,7 +38,8 @@ func (l *load) note(kind string, at time.Time, err error) {
 	defer l.mu.Unlock()
 	l.requests++
 	if err != nil {
-		l.failed = append(l.failed, fmt.Sprintf("%s after %v: %v", kind, at.Sub(l.began).Round(time.Millisecond), err))
+		l.failed = append(l.failed, fmt.Sprintf("%s after %v, under way for %v: %v", kind,
+			at.Sub(l.began).Round(time.Millisecond), time.Since(at).Round(time.Millisecond), err))
 	}
 }
 
