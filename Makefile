@@ -38,11 +38,12 @@ $(eval $(call tool,controller-gen,sigs.k8s.io/controller-tools/cmd/controller-ge
 $(eval $(call tool,helm,helm.sh/helm/v3/cmd/helm))
 $(eval $(call tool,gotestsum,gotest.tools/gotestsum))
 
-# The role of deploy/ansible is tested with it.
+# The role of deploy/ansible is tested with it, by two suites that may run side by
+# side: the one that comes second waits.
 bin/tools/ansible/bin/ansible-playbook: deploy/ansible/requirements.txt
-	python3 -m venv bin/tools/ansible
-	bin/tools/ansible/bin/pip install --quiet --disable-pip-version-check -r $<
-	touch $@
+	@mkdir -p bin/tools
+	flock bin/tools/ansible.lock sh -c 'test $@ -nt $< || { python3 -m venv bin/tools/ansible && \
+	  bin/tools/ansible/bin/pip install --quiet --disable-pip-version-check -r $< && touch $@; }'
 
 .PHONY: tools
 tools: bin/tools/staticcheck bin/tools/controller-gen bin/tools/helm bin/tools/gotestsum ## build the pinned tools into bin/tools
