@@ -3,6 +3,7 @@ package peering
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -68,6 +69,29 @@ func TestBFDAdded(t *testing.T) {
 	await(t, "BFD is up", func() bool { return n.state("frr").BFD == v1beta1.BFDUp })
 	n.undisturbed("frr", since)
 	run(t, "ip", "link", "set", r.port, "down")
+	await(t, "the route is gone", func() bool { return r.route("192.0.2.1/32") == nil })
+}
+
+// The profile that a peer names may be seen after the peer: its session goes on
+// until then, and the router hears of what changed meanwhile. Where there is none
+// any more, the session ends.
+func TestProfileAfterPeer(t *testing.T) {
+	r := frr(t, accept, "neighbor nodes bfd profile fast")
+	n := newNode(t, watched(t), peer("frr", "10.0.0.1", 64512, nil), advertisement("all", nil), address("192.0.2.1", "all"), address("192.0.2.2", "all"))
+	since := n.awaitUp("frr")
+	await(t, "the routes are there", func() bool { return r.route("192.0.2.1/32") != nil && r.route("192.0.2.2/32") != nil })
+	n.Post(peer("frr", "10.0.0.1", 64512, func(p *bgp.Peer) { p.Profile = "fast" }))
+	n.Post(bgp.DeleteAddress{IP: netip.MustParseAddr("192.0.2.2")})
+	n.Do(func(*bgp.Planner) {}) // what comes now is seen later
+	n.Post(fast)
+	await(t, "BFD is up", func() bool { return n.state("frr").BFD == v1beta1.BFDUp })
+	await(t, "one route is gone", func() bool { return r.route("192.0.2.2/32") == nil })
+	n.undisturbed("frr", since)
+	if r.route("192.0.2.1/32") == nil {
+		t.Error("the other one is gone, too")
+	}
+	n.Post(bgp.DeleteProfile{Name: "fast"})
+	await(t, "the session is refused", func() bool { return n.state("frr").Refused.Reason == reason.BFDProfileNotFound })
 	await(t, "the route is gone", func() bool { return r.route("192.0.2.1/32") == nil })
 }
 

@@ -104,18 +104,24 @@ func (n *neighbor) same(peer bgp.PeerState) bool {
 }
 
 // configure takes what may change without a session's end: whose it is, and
-// BFD's profile.
-func (n *neighbor) configure(peer bgp.PeerState) {
-	n.set(func(s *State) { s.UID = peer.UID })
+// BFD's profile. anew says that the plan forgot what the peer was told; it did,
+// too, where this is another peer.
+func (n *neighbor) configure(peer bgp.PeerState, anew bool) {
 	n.mu.Lock()
 	before := n.profile
 	n.profile = peer.Profile
 	path := n.watched
+	anew = anew || n.state.UID != peer.UID
+	current := n.current
 	var up ends
-	if n.current != nil {
-		up = n.current.ends
+	if current != nil {
+		up = current.ends
 	}
 	n.mu.Unlock()
+	n.set(func(s *State) { s.UID = peer.UID })
+	if anew && up != (ends{}) {
+		current.askForAll()
+	}
 	switch {
 	case peer.Profile == nil || before != nil && *before == *peer.Profile:
 	case before == nil:

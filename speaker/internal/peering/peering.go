@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/porchlight-lb/porchlight/internal/reason"
 	"github.com/porchlight-lb/porchlight/speaker/bgp"
 )
 
@@ -21,6 +22,11 @@ const restartTime = 2 * time.Minute
 // 10,000. Where the next session came up before, it forgets the BFD of that
 // one, too, and for good.
 const rest = 500 * time.Millisecond
+
+// patience is how long a session goes on though what its peer names is not
+// there. Objects of each kind come by a watch of their own: a BFDProfile or a
+// Secret may come moments after the peer that names it, or be made anew.
+const patience = 2 * time.Second
 
 // Peering is the task. Post and Do may be called from any goroutine.
 type Peering struct {
@@ -53,6 +59,7 @@ type Peering struct {
 	first     bool // sessions that begin now are those of a restart
 	neighbors map[string]*neighbor
 	leaving   map[string]*neighbor // those that were removed, until they are over
+	missing   map[string]time.Time // since when what a peer names is not there, while its session goes on
 	running   sync.WaitGroup
 }
 
@@ -62,7 +69,7 @@ func New(log *slog.Logger, node string) *Peering {
 		log: log, node: node, plan: bgp.New(node), Drain: 3 * time.Second,
 		Changed: func(State, bool) {}, Touched: func([]netip.Addr) {},
 		wake: make(chan struct{}, 1), done: make(chan struct{}), ready: make(chan struct{}),
-		first: true, neighbors: map[string]*neighbor{}, leaving: map[string]*neighbor{}, rests: map[netip.Addr]time.Time{},
+		first: true, neighbors: map[string]*neighbor{}, leaving: map[string]*neighbor{}, missing: map[string]time.Time{}, rests: map[netip.Addr]time.Time{},
 	}
 }
 
@@ -155,8 +162,13 @@ func (p *Peering) perform(ctx context.Context) {
 	for _, state := range p.plan.States() {
 		wanted[state.Name] = true
 		n := p.neighbors[state.Name]
+		if n != nil && p.waits(n, state) {
+			continue
+		}
+		_, waited := p.missing[state.Name]
+		delete(p.missing, state.Name)
 		if n != nil && n.same(state) {
-			n.configure(state)
+			n.configure(state, waited)
 			continue
 		}
 		if n != nil {
@@ -170,6 +182,7 @@ func (p *Peering) perform(ctx context.Context) {
 		if !wanted[name] {
 			n.stop(deconfigured)
 			delete(p.neighbors, name)
+			delete(p.missing, name)
 			p.leaving[name] = n
 		}
 	}
@@ -190,6 +203,22 @@ func (p *Peering) perform(ctx context.Context) {
 		p.neighbors[changes[from].Peer].announce(changes[from:to])
 		from = to
 	}
+}
+
+// waits says whether a session shall go on for now, because what its peer names
+// may come.
+func (p *Peering) waits(n *neighbor, now bgp.PeerState) bool {
+	named := now.Refused.Reason == reason.BFDProfileNotFound || now.Refused.Reason == reason.SecretNotFound
+	if !named || n.peer.Refused.Reason != "" {
+		return false
+	}
+	since, waits := p.missing[now.Name]
+	if !waits {
+		since = time.Now()
+		p.missing[now.Name] = since
+		time.AfterFunc(patience, func() { p.enqueue(func() {}) })
+	}
+	return time.Since(since) < patience
 }
 
 // ended notes that a session ends or has ended, if it was up.
