@@ -5,13 +5,10 @@ MAKEFLAGS += --no-print-directory
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 STAMP := -X github.com/porchlight-lb/porchlight/internal/version.Version=$(VERSION)
 # The suites of `make test`. Two labs work side by side, each on its suites one
-# after the other: most of a suite is waiting for a cluster. By name alone: bgp,
-# until it is known why some connections fail (one in thousands while a killed
-# speaker's routes are kept) and why TestPeerAddedAndRemoved reads the state of the
-# peers before its own. LONG are the suites of `make test-long`, which install
-# Porchlight anew or wait for pods to come and go.
+# after the other: most of a suite is waiting for a cluster. LONG are the suites of
+# `make test-long`, which install Porchlight anew or wait for pods to come and go.
 FIRST := allocation cli conformance
-SECOND := layer2 gateway
+SECOND := layer2 gateway bgp
 LONG := install docs fleet
 SUITES := $(FIRST) $(SECOND)
 SUITE ?= $(SUITES)
