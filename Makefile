@@ -181,7 +181,7 @@ e2e-bfd: deps tools
 test: lab tools ## check, the lab's suites, conformance; a closing line of totals
 	@rm -rf $(RESULTS)
 	@bin/lab down --name '$(LAB)' && bin/lab down --name '$(LAB)-2'
-	@{ $(MAKE) -j2 -Otarget source bare && $(MAKE) images tools; } || { $(MAKE) totals; exit 1; }
+	@{ $(MAKE) -j2 -Otarget source teardown e2e-bfd && $(MAKE) images tools; } || { $(MAKE) totals; exit 1; }
 	@$(MAKE) lanes
 
 .PHONY: test-long
@@ -193,11 +193,9 @@ lanes:
 	@$(MAKE) -j2 -Otarget first second; e=$$?; \
 	  bin/lab down --name '$(LAB)' || e=1; bin/lab down --name '$(LAB)-2' || e=1; $(MAKE) totals; exit $$e
 
-.PHONY: source bare first second
+.PHONY: source first second
 source:
 	@$(MAKE) check && $(MAKE) verify
-bare: # what needs no cluster
-	@$(MAKE) teardown && $(MAKE) e2e-bfd
 first:
 	@for t in up $(addprefix e2e-,$(FIRST)); do $(MAKE) $$t || exit 1; done
 second:
