@@ -3,17 +3,13 @@ package status
 import (
 	"io"
 	"log/slog"
-	"net/http/httptest"
 	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 
-	"k8s.io/client-go/rest"
-
 	"github.com/porchlight-lb/porchlight/internal/reason"
 	"github.com/porchlight-lb/porchlight/speaker/bgp"
-	"github.com/porchlight-lb/porchlight/speaker/internal/kube"
 )
 
 // One node writes the condition Ready of every BGPPeer and BGPAdvertisement,
@@ -26,12 +22,7 @@ func TestReady(t *testing.T) {
 		path + "bgppeers/twin":         `{"apiVersion":"porchlight.dev/v1beta1","kind":"BGPPeer","status":{"conditions":[` + said + `]}}`,
 		path + "bgpadvertisements/all": `{"apiVersion":"porchlight.dev/v1beta1","kind":"BGPAdvertisement"}`,
 	}}
-	at := httptest.NewServer(server)
-	defer at.Close()
-	api, err := kube.New(&rest.Config{Host: at.URL}, at.Client(), kube.Scheme())
-	if err != nil {
-		t.Fatal(err)
-	}
+	api := server.start(t)
 	plan, writer := bgp.New("n1"), "n2"
 	s := &Sessions{
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Node: "n1", Namespace: "sys", API: api,

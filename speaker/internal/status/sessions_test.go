@@ -4,18 +4,15 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/rest"
 
 	"github.com/porchlight-lb/porchlight/api/v1beta1"
 	"github.com/porchlight-lb/porchlight/internal/reason"
 	"github.com/porchlight-lb/porchlight/speaker/bgp"
-	"github.com/porchlight-lb/porchlight/speaker/internal/kube"
 	"github.com/porchlight-lb/porchlight/speaker/internal/peering"
 )
 
@@ -24,12 +21,7 @@ import (
 func TestRefusedMeanwhile(t *testing.T) {
 	const state = "PATCH /apis/porchlight.dev/v1beta1/namespaces/sys/configurationstates/n1/status"
 	server := &server{}
-	at := httptest.NewServer(server)
-	defer at.Close()
-	api, err := kube.New(&rest.Config{Host: at.URL}, at.Client(), kube.Scheme())
-	if err != nil {
-		t.Fatal(err)
-	}
+	api := server.start(t)
 	meanwhile := func() {}
 	plan := bgp.New("n1")
 	s := &Sessions{
@@ -69,12 +61,7 @@ func TestRefusedMeanwhile(t *testing.T) {
 // was deleted may be there, for a moment, when another has its name.
 func TestWhoseSession(t *testing.T) {
 	server := &server{}
-	at := httptest.NewServer(server)
-	defer at.Close()
-	api, err := kube.New(&rest.Config{Host: at.URL}, at.Client(), kube.Scheme())
-	if err != nil {
-		t.Fatal(err)
-	}
+	api := server.start(t)
 	s := &Sessions{Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Node: "n1", Namespace: "sys", API: api}
 	s.Init()
 	for _, uid := range []string{"first", "second"} {

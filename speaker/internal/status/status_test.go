@@ -101,6 +101,18 @@ type server struct {
 	during func(write string)
 }
 
+// start has the server serve until the test ends, and returns clients of it.
+func (s *server) start(t *testing.T) *kube.Clients {
+	t.Helper()
+	at := httptest.NewServer(s)
+	t.Cleanup(at.Close)
+	clients, err := kube.New(&rest.Config{Host: at.URL}, at.Client(), kube.Scheme())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return clients
+}
+
 func (s *server) ServeHTTP(out http.ResponseWriter, in *http.Request) {
 	body, err := io.ReadAll(in.Body)
 	if err != nil {
@@ -153,12 +165,7 @@ type fixture struct {
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
 	f := &fixture{server: &server{}, recorder: make(recorder, 10)}
-	at := httptest.NewServer(f.server)
-	t.Cleanup(at.Close)
-	api, err := kube.New(&rest.Config{Host: at.URL}, at.Client(), kube.Scheme())
-	if err != nil {
-		t.Fatal(err)
-	}
+	api := f.server.start(t)
 	f.election = election.New(election.Config{Node: "n1", Run: 1}, 0)
 	f.Writer = &Writer{
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Node: "n1", Namespace: "sys", API: api, Recorder: f.recorder,
