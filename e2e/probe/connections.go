@@ -2,8 +2,10 @@ package probe
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -43,6 +45,8 @@ func Connections(ctx context.Context, dial Dial, addresses []string, perSecond, 
 				conn, err := dial(ctx, "tcp", address)
 				if err == nil {
 					_ = conn.Close() // it was opened; that is all that is measured
+				}
+				if established(err) {
 					return
 				}
 				mu.Lock()
@@ -65,3 +69,9 @@ func Connections(ctx context.Context, dial Dial, addresses []string, perSecond, 
 	wg.Wait()
 	return attempts, failed, err
 }
+
+// established says whether the connection of a dial was opened. One that was,
+// and was reset before the dial looked, counts: a reset that comes before it is
+// open is another error, ECONNREFUSED. A connection that is open when an address
+// moves is reset by its new owner, and this one happened to be.
+func established(err error) bool { return err == nil || errors.Is(err, syscall.ECONNRESET) }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"sync/atomic"
+	"syscall"
 	"testing"
 )
 
@@ -30,6 +31,22 @@ func TestConnections(t *testing.T) {
 	broken := errors.New("broken")
 	if _, _, err := Connections(t.Context(), dial, []string{"a"}, 1000, 5, func(context.Context) error { return broken }); !errors.Is(err, broken) {
 		t.Errorf("got %v, want what went wrong meanwhile", err)
+	}
+}
+
+// A connection that is reset once it is open was opened, whenever its dial comes
+// to look; one that is reset before is refused, and fails.
+func TestConnectionReset(t *testing.T) {
+	for _, c := range []struct {
+		err    error
+		failed bool
+	}{{syscall.ECONNRESET, false}, {syscall.ECONNREFUSED, true}, {syscall.EHOSTUNREACH, true}, {context.DeadlineExceeded, true}} {
+		dial := func(context.Context, string, string) (net.Conn, error) {
+			return nil, &net.OpError{Op: "dial", Net: "tcp", Err: c.err}
+		}
+		if _, failed, err := Connections(t.Context(), dial, []string{"a"}, 1000, 1, func(context.Context) error { return nil }); err != nil || len(failed) > 0 != c.failed {
+			t.Errorf("%v: %d failed, %v", c.err, len(failed), err)
+		}
 	}
 }
 
