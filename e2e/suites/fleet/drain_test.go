@@ -4,10 +4,17 @@ package fleet
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/netip"
+	neturl "net/url"
+	"slices"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/porchlight-lb/porchlight/e2e/cluster"
+	"github.com/porchlight-lb/porchlight/e2e/probe"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -76,16 +83,49 @@ func TestNoRequestFailsWhileEnvoysLeave(t *testing.T) {
 }
 
 // Nor where a node serves with its own Envoy alone, and what the network sends
-// moves from node to node.
+// moves from node to node. Only a connection that is open at that very moment
+// ends: the other node knows nothing of it, and resets it.
 func TestNoRequestFailsWhileLocalEnvoysLeave(t *testing.T) {
 	c := cluster.ForTest(t)
 	ns := c.Namespace(t)
 	c.Apply(t, ns, fleet("local-changing", "{replicas: 2, drainTime: 5s, service: {externalTrafficPolicy: Local}}")+site("web", "local-changing", "{}"))
 	ready(t, c, "local-changing", 2)
 	url := served(t, c, ns, "web")
-	underLoad(t, c, url, func() {
+	u, err := neturl.Parse(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ip, err := netip.ParseAddr(u.Hostname())
+	if err != nil {
+		t.Fatal(err)
+	}
+	owners, err := probe.Who(t.Context(), c.Lab, "client", time.Second, cluster.Patience, ip)
+	if err != nil || len(owners[ip]) != 1 {
+		t.Fatalf("%v have %s, want one: %v", owners[ip], ip, err)
+	}
+	capture, err := probe.StartCapture(t.Context(), c.Lab, "client")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := ask(t, c, url, func() {
 		kubectl(t, c, "rollout", "restart", "-n", cluster.System, "deployment/local-changing")
 		kubectl(t, c, "rollout", "status", "-n", cluster.System, "deployment/local-changing", "--timeout=90s")
 		ended(t, c, "local-changing")
+	})
+	frames, err := capture.Stop()
+	if err != nil {
+		t.Fatal(err)
+	}
+	owner := owners[ip][0]
+	var moved []time.Time
+	for _, f := range frames {
+		if f.IP == ip && f.Kind != probe.Question && f.From != owner {
+			owner, moved = f.From, append(moved, f.At)
+		}
+	}
+	t.Logf("the address moved %d times", len(moved))
+	l.report(t, func(f failure) bool {
+		return errors.Is(f.err, syscall.ECONNRESET) &&
+			slices.ContainsFunc(moved, func(at time.Time) bool { return f.from.Before(at) && at.Before(f.until) })
 	})
 }
