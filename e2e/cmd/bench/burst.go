@@ -34,13 +34,10 @@ const (
 // first and last in turn.
 func bursts(ctx context.Context, c *cluster.Cluster, set settings) ([]row, error) {
 	var rows []row
-	for _, n := range set.services {
+	for _, size := range set.bursts {
 		var floors, all, ratios samples
-		pairs := set.pairs
-		if n >= 10000 { // about eight minutes each
-			pairs = (pairs + 1) / 2
-		}
-		for i := range pairs {
+		n := size.services
+		for i := range size.pairs {
 			var took [2]time.Duration // the floor, and ours
 			for _, which := range []int{i % 2, 1 - i%2} {
 				var err error

@@ -68,13 +68,18 @@ var suites = []struct {
 }
 
 type settings struct {
-	services []int // burst sizes
-	pairs    int   // how often each is measured, beside its floor
-	kills    int   // how often the leading controller is killed
-	cuts     int   // how often a gateway is made anew, and a link is cut
-	updates  int   // how often an endpoint becomes ready
-	peers    int   // how often a new BGP peer is told everything
-	routes   []int // routes that exist at the end of each probe
+	bursts  []size
+	kills   int   // how often the leading controller is killed
+	cuts    int   // how often a gateway is made anew, and a link is cut
+	updates int   // how often an endpoint becomes ready
+	peers   int   // how often a new BGP peer is told everything
+	routes  []int // routes that exist at the end of each probe
+}
+
+// size is of a burst: a large one is an average by itself, and takes minutes.
+type size struct {
+	services int
+	pairs    int // how often it is measured, beside its floor
 }
 
 func main() {
@@ -82,9 +87,9 @@ func main() {
 	out := flag.String("out", "dist/bench.json", "file for the figures as JSON")
 	full := flag.Bool("full", false, "the sizes of the targets: burst of 1,000 to 10,000, 100 to 3,000 routes")
 	flag.Parse()
-	set := settings{services: []int{1000}, pairs: 5, kills: 5, cuts: 5, updates: 20, peers: 3, routes: []int{100}}
+	set := settings{bursts: []size{{1000, 5}}, kills: 5, cuts: 5, updates: 20, peers: 3, routes: []int{100}}
 	if *full {
-		set = settings{services: []int{1000, 3000, 10000}, pairs: 5, kills: 10, cuts: 20, updates: 100, peers: 10, routes: []int{100, 1000, 3000}}
+		set = settings{bursts: []size{{1000, 5}, {3000, 3}, {10000, 1}}, kills: 10, cuts: 20, updates: 100, peers: 10, routes: []int{100, 1000, 3000}}
 	}
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer cancel()
