@@ -1,10 +1,14 @@
 package status
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -212,6 +216,54 @@ func TestOwnParentsOnly(t *testing.T) {
 	if p := got(); len(p) != 1 || p[0].ParentRef.Name != "theirs" {
 		t.Errorf("parents %v", p)
 	}
+}
+
+// The log has a line for each write that says something new, with the reasons,
+// and none for one that only counts.
+func TestDecisionsAreLogged(t *testing.T) {
+	w := newWorld(t, &gwv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "x"}}, &gwv1.HTTPRoute{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "x"}})
+	var log bytes.Buffer
+	w.task.Log = slog.New(slog.NewJSONHandler(&log, nil))
+	says := func(out ingest.Output, writes int, want ...string) {
+		t.Helper()
+		log.Reset()
+		w.now = w.now.Add(time.Hour)
+		w.write(out, writes)
+		var got []string
+		for line := range strings.Lines(log.String()) {
+			var l struct {
+				Kind, Name string
+				Conditions []string
+			}
+			if err := json.Unmarshal([]byte(line), &l); err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, fmt.Sprintf("%s %s %q", l.Kind, l.Name, l.Conditions))
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("logged %v, want %v", got, want)
+		}
+	}
+	gateway := func(attached int32, listener metav1.ConditionStatus) ingest.Output {
+		return ingest.Output{GatewayStatuses: []ingest.GatewayStatus{{Name: name, Status: gwv1.GatewayStatus{
+			Conditions: []metav1.Condition{condition("Accepted", metav1.ConditionTrue)},
+			Listeners:  []gwv1.ListenerStatus{{Name: "l", AttachedRoutes: attached, Conditions: []metav1.Condition{condition("Programmed", listener)}}},
+		}}}}
+	}
+	says(gateway(1, metav1.ConditionFalse), 1, `Gateway ns/x ["Accepted=True R" "listener l: Programmed=False R"]`)
+	says(gateway(2, metav1.ConditionFalse), 1)
+	says(gateway(2, metav1.ConditionTrue), 1, `Gateway ns/x ["listener l: Programmed=True R"]`)
+
+	port, section := gwv1.PortNumber(80), gwv1.SectionName("l")
+	missing := condition("ResolvedRefs", metav1.ConditionFalse)
+	missing.Reason, missing.Message = "BackendNotFound", "Service ns/s is not there"
+	route := func(c ...metav1.Condition) ingest.Output {
+		return ingest.Output{RouteStatuses: []ingest.RouteStatus{{Kind: "HTTPRoute", Name: name, Parents: []gwv1.RouteParentStatus{{
+			ControllerName: names.GatewayController, ParentRef: gwv1.ParentReference{Name: "g", SectionName: &section, Port: &port}, Conditions: c,
+		}}}}}
+	}
+	says(route(missing), 1, `HTTPRoute ns/x ["Gateway g/l:80: ResolvedRefs=False BackendNotFound: Service ns/s is not there"]`)
+	says(ingest.Output{RouteStatuses: []ingest.RouteStatus{{Kind: "HTTPRoute", Name: name}}}, 1, `HTTPRoute ns/x ["Gateway g/l:80: ResolvedRefs withdrawn"]`)
 }
 
 func TestFailedWriteIsRepeated(t *testing.T) {

@@ -138,11 +138,11 @@ func (t *Task) write(ctx context.Context) (delayed bool, err error) {
 // put writes the status of one object if it is not as wanted; wait: it was
 // written a moment ago, by us or by others.
 func (t *Task) put(ctx context.Context, k key, c cell, now time.Time) (wait bool, err error) {
-	o, err := t.change(ctx, k, c.wanted)
-	if o == nil || err != nil {
+	change, err := t.change(ctx, k, c.wanted)
+	if change == nil || err != nil {
 		return false, err
 	}
-	if o.GetUID() != c.uid {
+	if change.object.GetUID() != c.uid {
 		return false, nil // the decision about this one brings it back
 	}
 	t.mu.Lock()
@@ -154,7 +154,7 @@ func (t *Task) put(ctx context.Context, k key, c cell, now time.Time) (wait bool
 	if last.over(now) {
 		last.row = 0
 	}
-	switch err := t.Client.Status().Update(ctx, o); {
+	switch err := t.Client.Status().Update(ctx, change.object); {
 	case apierrors.IsNotFound(err):
 		return false, nil
 	case apierrors.IsConflict(err):
@@ -166,6 +166,9 @@ func (t *Task) put(ctx context.Context, k key, c cell, now time.Time) (wait bool
 		return false, fmt.Errorf("writing the status of %s: %w", k, err)
 	}
 	writes.WithLabelValues("Written").Inc()
+	if len(change.says) > 0 {
+		t.Log.Info("decided", "kind", k.kind, "name", k.name.String(), "conditions", change.says)
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.wrote[k] = written{now, last.row + 1}
