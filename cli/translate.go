@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -36,7 +37,7 @@ could be translated.`,
 			if err != nil {
 				return err
 			}
-			result, err := translate.Run(documents, c.namespace)
+			result, err := translate.Run(documents, c.namespace, time.Now())
 			if err != nil {
 				return err
 			}

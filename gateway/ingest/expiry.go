@@ -34,14 +34,20 @@ func (c *certificate) noticed() time.Time {
 	return c.notAfter.Add(-min(maxNotice, c.notAfter.Sub(c.notBefore)/4))
 }
 
-// expired returns what is to be said of a certificate that has expired; nil: it
-// has not. That it has is no reason to show no certificate: a client that minds
-// does not connect, and a connection that is refused tells nobody why.
-func (x *index) expired(c certificate) *verdict {
-	if x.before(c.notAfter) {
+// invalid returns what is to be said of a certificate that has expired, or
+// whose time has not come; nil: it is valid. That it is not is no reason to show
+// no certificate: a client that minds does not connect, and a connection that is
+// refused tells nobody why.
+func (x *index) invalid(c certificate) *verdict {
+	var v verdict
+	switch {
+	case !x.before(c.notAfter):
+		v = no(reason.CertificateExpired, fmt.Sprintf("The certificate in Secret %s expired at %s; it is in use all the same.", c.name, written(c.notAfter)))
+	case !x.now.IsZero() && x.before(c.notBefore):
+		v = no(reason.CertificateNotYetValid, fmt.Sprintf("The certificate in Secret %s is valid from %s; it is in use all the same.", c.name, written(c.notBefore)))
+	default:
 		return nil
 	}
-	v := no(reason.CertificateExpired, fmt.Sprintf("The certificate in Secret %s expired at %s; it is in use all the same.", c.name, written(c.notAfter)))
 	return &v
 }
 

@@ -31,7 +31,12 @@ func TestCertificatesGrowOld(t *testing.T) {
 	}
 	tr := ingest.NewTranslator("porchlight-system", names.GatewayController)
 	ends := time.Date(2126, 10, 27, 22, 46, 50, 0, time.UTC)
-	tr.SetTime(ends.Add(-30 * 24 * time.Hour))
+	pair, err := ingest.Certificate(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	begins := pair.NotBefore
+	tr.SetTime(begins.Add(-time.Second))
 	in := crowd(0)
 	tr.Set(in.Fleets[0])
 	tr.Set(in.GatewayClasses[0])
@@ -61,6 +66,9 @@ func TestCertificatesGrowOld(t *testing.T) {
 		}
 	}
 	week := ends.Add(-7 * 24 * time.Hour)
+	says("CertificateNotYetValid, expiring false")
+	lapses(begins)
+	tr.SetTime(begins)
 	says("ResolvedRefs, expiring false")
 	lapses(week)
 	tr.SetTime(week.Add(-time.Second))

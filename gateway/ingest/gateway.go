@@ -68,7 +68,7 @@ func newGateway(x *index, c *class, obj *gwv1.Gateway, sets []*gwv1.ListenerSet)
 		c, refused := x.certificate(owner{"Gateway", g.name}, t.Backend.ClientCertificateRef, string(gwv1.GatewayReasonInvalidClientCertificateRef))
 		if refused == nil {
 			g.certificate = &c.name
-			refused = x.expired(c)
+			refused = x.invalid(c)
 		}
 		if refused != nil {
 			g.certified = *refused

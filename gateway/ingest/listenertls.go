@@ -83,8 +83,8 @@ func (l *listener) validate(x *index, g *gwv1.Gateway, v *gwv1.FrontendTLSValida
 }
 
 // certificates resolves the certificateRefs of a listener. Those that can be
-// used are returned even where others cannot; so are those that have expired,
-// which are no reason to leave the clients without an answer.
+// used are returned even where others cannot; so are those that are not valid
+// now, which are no reason to leave the clients without an answer.
 func (x *index) certificates(o owner, tls *gwv1.ListenerTLSConfig) ([]certificate, verdict) {
 	v := yes(gwv1.ListenerReasonResolvedRefs, "All references are resolved.")
 	if tls == nil || len(tls.CertificateRefs) == 0 {
@@ -94,7 +94,7 @@ func (x *index) certificates(o owner, tls *gwv1.ListenerTLSConfig) ([]certificat
 	for i := range tls.CertificateRefs {
 		c, refused := x.certificate(o, &tls.CertificateRefs[i], string(gwv1.ListenerReasonInvalidCertificateRef))
 		if refused == nil {
-			refused = x.expired(c)
+			refused = x.invalid(c)
 			if !slices.ContainsFunc(out, func(o certificate) bool { return o.name == c.name }) {
 				out = append(out, c)
 			}

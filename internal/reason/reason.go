@@ -106,6 +106,9 @@ const (
 	CertificateExpiring Reason = "CertificateExpiring"
 	// CertificateExpired: a certificate has ended. It is shown all the same.
 	CertificateExpired Reason = "CertificateExpired"
+	// CertificateNotYetValid: the time of a certificate has not come, or a clock
+	// is wrong. It is shown all the same.
+	CertificateNotYetValid Reason = "CertificateNotYetValid"
 )
 
 // Reasons that no program writes, since they are about the programs: what the

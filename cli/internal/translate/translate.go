@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -65,15 +66,16 @@ type Result struct {
 }
 
 // Run translates the objects of manifests, for an installation in the
-// namespace. Each Gateway is assumed to have an address, and the Envoys to have
-// acknowledged what they are given.
-func Run(documents []manifest.Document, namespace string) (*Result, error) {
+// namespace, at a time: certificates may have expired by then. Each Gateway is
+// assumed to have an address, and the Envoys to have acknowledged what they are
+// given.
+func Run(documents []manifest.Document, namespace string, now time.Time) (*Result, error) {
 	r := &Result{}
 	objects, err := r.read(documents, namespace)
 	if err != nil {
 		return nil, err
 	}
-	objects.Namespace = namespace
+	objects.Namespace, objects.Now = namespace, now
 	r.assume(objects)
 	objects.AssumeFacts()
 	out := ingest.Translate(objects.Input)
