@@ -104,7 +104,7 @@ func run() error {
 	loop.Fleets = mailbox.New[[]fleet.Wanted]()
 	loop.Plans = mailbox.New[infra.Plan]()
 	loop.Statuses = status.NewCells()
-	keeper := &certs.Keeper{Client: mgr.GetClient(), Namespace: opts.Namespace, Overlap: overlap, Now: time.Now, Log: log}
+	keeper := &certs.Keeper{Client: mgr.GetClient(), Uncached: mgr.GetAPIReader(), Namespace: opts.Namespace, Overlap: overlap, Now: time.Now, Log: log}
 
 	for _, t := range []struct {
 		task   program.Task

@@ -22,8 +22,11 @@ const (
 // FleetSecret is the name of the Secret with a fleet's client certificate.
 func FleetSecret(fleet string) string { return fleet + "-xds" }
 
+// gateway is the name of the gateway's Deployment and Service.
+const gateway = "porchlight-gateway"
+
 // ServerName is the DNS name of the xDS server's Service.
-func ServerName(namespace string) string { return "porchlight-gateway." + namespace + ".svc" }
+func ServerName(namespace string) string { return gateway + "." + namespace + ".svc" }
 
 const identitySuffix = ".fleet.porchlight"
 

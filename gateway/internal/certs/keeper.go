@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -28,13 +29,17 @@ import (
 // it signs the leaves anew. After another, when everybody has those, the one
 // before is believed no more. To delete AuthoritySecret is to begin this.
 type Keeper struct {
-	Client    client.Client
+	Client client.Client
+	// Uncached reads the gateway's Deployment, which owns what is no fleet's.
+	Uncached  client.Reader
 	Namespace string
 	// Overlap is how long the kubelets may take, at the most, to bring a Secret
 	// to all pods.
 	Overlap time.Duration
 	Now     func() time.Time
 	Log     *slog.Logger
+
+	installation []metav1.OwnerReference // nil: not read yet
 }
 
 // DefaultOverlap is many times what a kubelet takes, about a minute.
@@ -53,13 +58,16 @@ type Holder struct {
 // Keep makes what is missing and renews what is due: the authority, the
 // server's certificate, and those of the fleets.
 func (k *Keeper) Keep(ctx context.Context, fleets []Holder) error {
+	if err := k.readInstallation(ctx); err != nil {
+		return err
+	}
 	ca, err := k.authority(ctx)
 	if err != nil {
 		return err
 	}
 	server := ServerName(k.Namespace)
 	serverNames := []string{server, server + ".cluster.local"}
-	settled, err := k.leaf(ctx, ca, ServerSecret, x509.ExtKeyUsageServerAuth, serverNames, nil)
+	settled, err := k.leaf(ctx, ca, ServerSecret, x509.ExtKeyUsageServerAuth, serverNames, k.installation)
 	if err != nil {
 		return err
 	}
@@ -77,6 +85,28 @@ func (k *Keeper) Keep(ctx context.Context, fleets []Holder) error {
 	return nil
 }
 
+// readInstallation reads, once, who owns the Secrets that are no fleet's: with
+// the Deployment that this program runs in they go. Where there is none, they
+// have no owner.
+func (k *Keeper) readInstallation(ctx context.Context) error {
+	if k.installation != nil {
+		return nil
+	}
+	var d appsv1.Deployment
+	key := client.ObjectKey{Namespace: k.Namespace, Name: gateway}
+	err := k.Uncached.Get(ctx, key, &d)
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("reading Deployment %s: %w", key, err)
+	}
+	k.installation = []metav1.OwnerReference{}
+	if err == nil {
+		k.installation = append(k.installation, metav1.OwnerReference{
+			APIVersion: appsv1.SchemeGroupVersion.String(), Kind: "Deployment", Name: d.Name, UID: d.UID,
+		})
+	}
+	return nil
+}
+
 // forget stores the authority without those before it; the next Keep hands that
 // on.
 func (k *Keeper) forget(ctx context.Context, ca *Authority) error {
@@ -84,7 +114,7 @@ func (k *Keeper) forget(ctx context.Context, ca *Authority) error {
 	if err != nil {
 		return err
 	}
-	return k.put(ctx, s, ca.Pair, ca.Bundle)
+	return k.put(ctx, s, k.installation, ca.Pair, ca.Bundle)
 }
 
 func (k *Keeper) authority(ctx context.Context) (*Authority, error) {
@@ -102,7 +132,7 @@ func (k *Keeper) authority(ctx context.Context) (*Authority, error) {
 	before := append(slices.Clone(s.Data[BundleKey]), server.Data[BundleKey]...)
 	ca, parseErr := ParseAuthority(now, pair(s), s.Data[BundleKey])
 	switch {
-	case parseErr == nil && !ca.Due(now) && bytes.Equal(ca.Bundle, s.Data[BundleKey]):
+	case parseErr == nil && !ca.Due(now) && bytes.Equal(ca.Bundle, s.Data[BundleKey]) && ownedBy(s, k.installation):
 		return ca, nil
 	case parseErr == nil && !ca.Due(now):
 	case s.ResourceVersion != "" && parseErr != nil:
@@ -113,7 +143,7 @@ func (k *Keeper) authority(ctx context.Context) (*Authority, error) {
 			return nil, err
 		}
 	}
-	return ca, k.put(ctx, s, ca.Pair, ca.Bundle)
+	return ca, k.put(ctx, s, k.installation, ca.Pair, ca.Bundle)
 }
 
 // leaf keeps one leaf, and says whether it is settled: see Authority.Settled.
@@ -122,11 +152,9 @@ func (k *Keeper) leaf(ctx context.Context, ca *Authority, name string, usage x50
 	if err != nil {
 		return false, err
 	}
-	s = s.DeepCopy()
-	s.OwnerReferences = owners
 	p := pair(s)
 	due := ca.LeafDue(k.Now(), k.Overlap, p, dns...)
-	if !due && bytes.Equal(s.Data[BundleKey], ca.Bundle) {
+	if !due && bytes.Equal(s.Data[BundleKey], ca.Bundle) && ownedBy(s, owners) {
 		return ca.Settled(k.Now(), k.Overlap, p), nil
 	}
 	if due {
@@ -134,7 +162,7 @@ func (k *Keeper) leaf(ctx context.Context, ca *Authority, name string, usage x50
 			return false, err
 		}
 	}
-	return false, k.put(ctx, s, p, ca.Bundle)
+	return false, k.put(ctx, s, owners, p, ca.Bundle)
 }
 
 // get returns the Secret, or one that is to be created.
@@ -155,8 +183,9 @@ func (k *Keeper) get(ctx context.Context, name string) (*corev1.Secret, error) {
 	return s, nil
 }
 
-func (k *Keeper) put(ctx context.Context, s *corev1.Secret, p Pair, bundle []byte) error {
+func (k *Keeper) put(ctx context.Context, s *corev1.Secret, owners []metav1.OwnerReference, p Pair, bundle []byte) error {
 	s = s.DeepCopy()
+	s.OwnerReferences = owners
 	s.Data = map[string][]byte{
 		corev1.TLSCertKey:       p.Certificate,
 		corev1.TLSPrivateKeyKey: p.Key,
@@ -173,6 +202,11 @@ func (k *Keeper) put(ctx context.Context, s *corev1.Secret, p Pair, bundle []byt
 	}
 	k.Log.Info("certificate written", "secret", s.Name)
 	return nil
+}
+
+// ownedBy says that those, and no others, own the Secret.
+func ownedBy(s *corev1.Secret, owners []metav1.OwnerReference) bool {
+	return slices.EqualFunc(s.OwnerReferences, owners, func(a, b metav1.OwnerReference) bool { return a.UID == b.UID })
 }
 
 func pair(s *corev1.Secret) Pair {

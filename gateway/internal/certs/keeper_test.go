@@ -7,11 +7,14 @@ import (
 	"crypto/x509"
 	"errors"
 	"log/slog"
+	"maps"
 	"net"
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
@@ -26,8 +29,10 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	w := &world{now: time.Now()}
+	api := fake.NewClientBuilder().Build()
 	w.keeper = &Keeper{
-		Client:    fake.NewClientBuilder().Build(),
+		Client:    api,
+		Uncached:  api,
 		Namespace: ns,
 		Overlap:   DefaultOverlap,
 		Now:       func() time.Time { return w.now },
@@ -273,5 +278,43 @@ func TestAuthorityDeleted(t *testing.T) {
 	}
 	if err := meet(w.secret(t, ServerSecret), oldLeaf); err == nil {
 		t.Error("a leaf of the authority that was deleted is still believed")
+	}
+}
+
+// What is no fleet's belongs to the gateway's Deployment: with the installation
+// it goes. A new installation that finds what one before it has made takes it
+// over as it is.
+func TestInstallationOwns(t *testing.T) {
+	w := newWorld(t) // somebody runs the gateway without a Deployment
+	before := map[string]*corev1.Secret{}
+	for _, name := range []string{AuthoritySecret, ServerSecret} {
+		if before[name] = w.secret(t, name); len(before[name].OwnerReferences) != 0 {
+			t.Errorf("%s belongs to %v", name, before[name].OwnerReferences)
+		}
+	}
+	for _, uid := range []types.UID{"first", "second"} {
+		d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: gateway, UID: uid}}
+		if err := w.keeper.Client.Create(t.Context(), d); err != nil {
+			t.Fatal(err)
+		}
+		k := *w.keeper
+		k.installation = nil // the program starts anew
+		w.keeper = &k
+		w.keep(t)
+		for name, was := range before {
+			s := w.secret(t, name)
+			if o := s.OwnerReferences; len(o) != 1 || o[0].UID != uid || o[0].Name != gateway || o[0].Kind != "Deployment" || o[0].APIVersion != "apps/v1" {
+				t.Errorf("%s belongs to %v, not to %s", name, o, uid)
+			}
+			if !maps.EqualFunc(s.Data, was.Data, bytes.Equal) {
+				t.Errorf("%s is another since %s", name, uid)
+			}
+		}
+		if err := w.keeper.Client.Delete(t.Context(), d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if o := w.secret(t, FleetSecret("porchlight-envoy")).OwnerReferences; len(o) != 1 || o[0].UID != "" {
+		t.Errorf("a fleet's belongs to %v", o)
 	}
 }

@@ -153,7 +153,8 @@ func TestEnvoyFollowsTheRotation(t *testing.T) {
 	port := l.Addr().(*net.TCPAddr).Port
 	l.Close()
 	r := &rotation{t: t, now: time.Now(), dir: t.TempDir(), address: l.Addr().String(), said: make(chan string, 1000), serving: certs.NewServing()}
-	r.keeper = &certs.Keeper{Client: fake.NewClientBuilder().Build(), Namespace: ns, Overlap: time.Minute, Now: func() time.Time { return r.now }, Log: slog.New(slog.DiscardHandler)}
+	api := fake.NewClientBuilder().Build()
+	r.keeper = &certs.Keeper{Client: api, Uncached: api, Namespace: ns, Overlap: time.Minute, Now: func() time.Time { return r.now }, Log: slog.New(slog.DiscardHandler)}
 	r.keep()
 	r.load()
 	r.mount()

@@ -33,7 +33,7 @@ type world struct {
 func newWorld(t *testing.T, objects ...client.Object) world {
 	c := fake.NewClientBuilder().WithScheme(manager.Scheme()).WithObjects(objects...).WithStatusSubresource(&v1beta1.EnvoyFleet{}).Build()
 	log := slog.New(slog.DiscardHandler)
-	keeper := &certs.Keeper{Client: c, Namespace: ns, Overlap: certs.DefaultOverlap, Now: time.Now, Log: log}
+	keeper := &certs.Keeper{Client: c, Uncached: c, Namespace: ns, Overlap: certs.DefaultOverlap, Now: time.Now, Log: log}
 	return world{New(c, keeper, Settings{Image: "envoy:1", DrainImage: "porchlight:1", XDSPort: 18000}, mailbox.New[[]Wanted](), log), t}
 }
 
