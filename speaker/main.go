@@ -38,7 +38,7 @@ import (
 
 type options struct {
 	program.Options
-	node, ip      string
+	node, ip, pod string
 	gossipPort    int
 	join          time.Duration
 	refresh       time.Duration
@@ -53,6 +53,7 @@ func main() {
 	var o options
 	o.Bind(flag.CommandLine)
 	flag.StringVar(&o.node, "node-name", os.Getenv("NODE_NAME"), "name of this node")
+	flag.StringVar(&o.pod, "pod-name", os.Getenv("POD_NAME"), "name of this pod; with what it belongs to goes what this program writes")
 	flag.StringVar(&o.ip, "node-ip", os.Getenv("NODE_IP"), "address of this node, for gossip")
 	flag.IntVar(&o.gossipPort, "gossip-port", 7947, "port of the gossip, UDP and TCP")
 	flag.DurationVar(&o.join, "join-timeout", 5*time.Second, "how long to look for other speakers before going on alone")
@@ -163,6 +164,11 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 		}
 		debug.FreeOSMemory() // what decoding the lists took is not needed again
 		routes.Begin()
+		owners, err := kube.Owners(ctx, log, api.Core, o.Namespace, o.pod)
+		if err != nil {
+			return 0, err
+		}
+		writer.Owners, sessions.Owners = owners, owners
 		serve(func(ctx context.Context) error { sessions.Run(ctx); return nil })
 		key, err := gossip.Key(ctx, log, api.Core, o.Namespace)
 		if err != nil {

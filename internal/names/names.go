@@ -71,9 +71,9 @@ const (
 // where a certificate of the listener ends soon. The gateway writes it.
 const CertificateExpiring = Prefix + "CertificateExpiring"
 
-// GossipSecret is the Secret with the speakers' gossip key, made by the
-// controller where it is missing; GossipKey is the entry in it that holds 32
-// random bytes.
+// GossipSecret is the Secret with the speakers' gossip key. It is installed
+// without data; the speakers fill it. GossipKey is the entry in it that holds
+// 32 random bytes.
 const (
 	GossipSecret = "porchlight-gossip"
 	GossipKey    = "key"

@@ -143,8 +143,6 @@ func (a *apiServer) RoundTrip(r *http.Request) (*http.Response, error) {
 		return answer(r, apierrors.NewInvalid(schema.GroupKind{}, "watch", nil).ErrStatus)
 	case q.Get("watch") == "true":
 		return a.watch(r, parts[len(parts)-1], q.Get("resourceVersion"))
-	case parts[len(parts)-1] == "porchlight-gossip":
-		return answer(r, corev1.Secret{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"}})
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()

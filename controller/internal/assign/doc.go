@@ -23,6 +23,4 @@
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create
 // +kubebuilder:rbac:groups=porchlight.dev,namespace=porchlight-system,resources=ipaddresspools,verbs=list;watch
 // +kubebuilder:rbac:groups=porchlight.dev,namespace=porchlight-system,resources=ipaddresspools/status,verbs=patch
-// +kubebuilder:rbac:groups="",namespace=porchlight-system,resources=secrets,verbs=create
-// +kubebuilder:rbac:groups="",namespace=porchlight-system,resources=secrets,resourceNames=porchlight-gossip,verbs=get
 package assign

@@ -2,9 +2,7 @@ package assign
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
-	"fmt"
 	"log/slog"
 	"maps"
 	"sync"
@@ -18,7 +16,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 )
@@ -99,7 +96,6 @@ func (t *Term) Run(ctx context.Context, lease Lease) error {
 	})
 	parts.Go(func() { w.run(ctx) })
 	parts.Go(func() { n.run(ctx) })
-	parts.Go(func() { t.ensureGossipKey(ctx) })
 	t.own(ctx, o, inbox)
 	return nil
 }
@@ -237,38 +233,4 @@ func (t *Term) sendEvent(ctx context.Context, e *eventsv1.Event) error {
 	defer cancel()
 	_, err := t.Kubernetes.EventsV1().Events(e.Namespace).Create(ctx, e, metav1.CreateOptions{FieldManager: fieldManager})
 	return err
-}
-
-// ensureGossipKey makes the Secret with the speakers' gossip key where there
-// is none. It never changes one.
-func (t *Term) ensureGossipKey(ctx context.Context) {
-	secrets := t.Kubernetes.CoreV1().Secrets(t.Namespace)
-	ensure := func(ctx context.Context) (bool, error) {
-		if err := t.lease.Await(ctx); err != nil {
-			return false, err
-		}
-		_, err := secrets.Get(ctx, names.GossipSecret, metav1.GetOptions{})
-		if apierrors.IsNotFound(err) {
-			key := make([]byte, 32)
-			rand.Read(key) // never fails
-			_, err = secrets.Create(ctx, &corev1.Secret{
-				ObjectMeta: metav1.ObjectMeta{
-					Name: names.GossipSecret, Labels: map[string]string{names.ManagedBy: names.Porchlight},
-				},
-				Data: map[string][]byte{names.GossipKey: key},
-			}, metav1.CreateOptions{FieldManager: fieldManager})
-			if err == nil {
-				t.Log.Info("made the gossip key", "secret", names.GossipSecret)
-			}
-		}
-		if err == nil || apierrors.IsAlreadyExists(err) {
-			return true, nil
-		}
-		if !errors.Is(err, context.Canceled) {
-			t.Log.Warn("making the gossip key", "secret", fmt.Sprintf("%s/%s", t.Namespace, names.GossipSecret), "error", err)
-		}
-		return false, nil
-	}
-	// The only error is that ctx ended.
-	_ = wait.PollUntilContextCancel(ctx, 5*time.Second, true, ensure)
 }

@@ -187,16 +187,13 @@ func (b *bare) pods(t *testing.T) []string {
 // namespace, and names; none: any. Kubernetes makes a ConfigMap and a
 // ServiceAccount in every namespace.
 var staying = map[string][]string{
-	"CustomResourceDefinition <none>":      nil,
-	"APIService <none>":                    nil,
-	"Namespace <none>":                     {cluster.System},
-	"ConfigMap " + cluster.System:          {"kube-root-ca.crt"},
-	"ServiceAccount " + cluster.System:     {"default"},
-	"Secret " + cluster.System:             {"porchlight-gossip", "porchlight-xds-ca", "porchlight-xds-server"},
-	"IPAddressPool " + cluster.System:      {"default"},
-	"L2Advertisement " + cluster.System:    {"default"},
-	"ServiceL2Status " + cluster.System:    nil,
-	"ConfigurationState " + cluster.System: nil,
+	"CustomResourceDefinition <none>":   nil,
+	"APIService <none>":                 nil,
+	"Namespace <none>":                  {cluster.System},
+	"ConfigMap " + cluster.System:       {"kube-root-ca.crt"},
+	"ServiceAccount " + cluster.System:  {"default"},
+	"IPAddressPool " + cluster.System:   {"default"},
+	"L2Advertisement " + cluster.System: {"default"},
 }
 
 // Uninstalled, nothing of ours runs and nothing that acts is left; installed

@@ -13,7 +13,6 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/porchlight-lb/porchlight/api/v1beta1"
@@ -48,21 +47,21 @@ func statusName(key types.NamespacedName, node string) string {
 
 // writeL2Status says that this node answers for a Service, or takes that away.
 func (w *Writer) writeL2Status(ctx context.Context, key types.NamespacedName, interfaces []string) error {
-	o := serviceStatus{resource: l2statuses, name: statusName(key, w.Node)}
+	o := serviceStatus{resource: l2statuses, kind: "ServiceL2Status", name: statusName(key, w.Node)}
 	if len(interfaces) > 0 {
 		status := v1beta1.ServiceL2StatusStatus{Node: w.Node, ServiceName: key.Name, ServiceNamespace: key.Namespace}
 		for _, i := range interfaces {
 			status.Interfaces = append(status.Interfaces, v1beta1.InterfaceInfo{Name: i})
 		}
-		o.object, o.status = &v1beta1.ServiceL2Status{ObjectMeta: w.about(key, o.name)}, status
+		o.meta, o.status = w.about(key, o.name), status
 	}
 	return w.writeServiceStatus(ctx, o)
 }
 
 // about is the metadata of an object in which this node tells of a Service.
-func (w *Writer) about(key types.NamespacedName, name string) metav1.ObjectMeta {
-	return metav1.ObjectMeta{
-		Namespace: w.Namespace, Name: name,
+func (w *Writer) about(key types.NamespacedName, name string) *metav1.ObjectMeta {
+	return &metav1.ObjectMeta{
+		Namespace: w.Namespace, Name: name, OwnerReferences: w.Owners,
 		Labels: map[string]string{
 			names.ManagedBy: names.Porchlight, nodeLabel: w.Node, serviceLabel: key.Name, namespaceLabel: key.Namespace,
 		},
@@ -71,9 +70,9 @@ func (w *Writer) about(key types.NamespacedName, name string) metav1.ObjectMeta 
 
 // serviceStatus is an object in which this node tells of a Service.
 type serviceStatus struct {
-	resource, name string
-	object         runtime.Object // to create; nil: the node has nothing to tell
-	status         any
+	resource, kind, name string
+	meta                 *metav1.ObjectMeta // nil: the node has nothing to tell
+	status               any
 	// key is the Service, where the object is written once in writeEvery at
 	// most.
 	key types.NamespacedName
@@ -88,7 +87,7 @@ func (w *Writer) writeServiceStatus(ctx context.Context, o serviceStatus) error 
 	w.mu.Lock()
 	said, wrote := w.wrote[o.id()]
 	w.mu.Unlock()
-	if o.object == nil {
+	if o.meta == nil {
 		if !wrote || w.tooSoon(o) {
 			return nil
 		}
@@ -116,10 +115,9 @@ func (w *Writer) writeServiceStatus(ctx context.Context, o serviceStatus) error 
 	if err := w.pace.wait(ctx); err != nil {
 		return err
 	}
-	if !wrote {
-		err := w.API.Porchlight.Post().Namespace(w.Namespace).Resource(o.resource).Body(o.object).Do(ctx).Error()
-		if err != nil && !apierrors.IsAlreadyExists(err) {
-			return fmt.Errorf("creating %s: %w", o.id(), err)
+	if said == unknown {
+		if err := makeReport(ctx, w.API.Porchlight, o.resource, o.kind, *o.meta); err != nil {
+			return err
 		}
 	}
 	err = w.API.Porchlight.Patch(types.MergePatchType).Namespace(w.Namespace).Resource(o.resource).Name(o.name).

@@ -12,7 +12,7 @@ import (
 	"github.com/porchlight-lb/porchlight/speaker/internal/watch"
 )
 
-// +kubebuilder:rbac:groups=porchlight.dev,namespace=porchlight-system,resources=servicebgpstatuses,verbs=list;create;delete
+// +kubebuilder:rbac:groups=porchlight.dev,namespace=porchlight-system,resources=servicebgpstatuses,verbs=list;create;patch;delete
 // +kubebuilder:rbac:groups=porchlight.dev,namespace=porchlight-system,resources=servicebgpstatuses/status,verbs=patch
 
 const bgpstatuses = "servicebgpstatuses"
@@ -50,9 +50,9 @@ func (w *Writer) RoutesChanged(ips []netip.Addr) {
 // writeBGPStatus says to which peers this node announces a Service, or takes
 // that away.
 func (w *Writer) writeBGPStatus(ctx context.Context, key types.NamespacedName, peers []string) error {
-	o := serviceStatus{resource: bgpstatuses, name: statusName(key, w.Node), key: key}
+	o := serviceStatus{resource: bgpstatuses, kind: "ServiceBGPStatus", name: statusName(key, w.Node), key: key}
 	if len(peers) > 0 {
-		o.object = &v1beta1.ServiceBGPStatus{ObjectMeta: w.about(key, o.name)}
+		o.meta = w.about(key, o.name)
 		o.status = v1beta1.ServiceBGPStatusStatus{Node: w.Node, ServiceName: key.Name, ServiceNamespace: key.Namespace, Peers: peers}
 	}
 	return w.writeServiceStatus(ctx, o)

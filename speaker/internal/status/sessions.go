@@ -14,7 +14,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/porchlight-lb/porchlight/api/v1beta1"
@@ -25,8 +24,8 @@ import (
 	"github.com/porchlight-lb/porchlight/speaker/internal/peering"
 )
 
-// +kubebuilder:rbac:groups=porchlight.dev,namespace=porchlight-system,resources=bgpsessionstates,verbs=list;create;delete
-// +kubebuilder:rbac:groups=porchlight.dev,namespace=porchlight-system,resources=configurationstates,verbs=create
+// +kubebuilder:rbac:groups=porchlight.dev,namespace=porchlight-system,resources=bgpsessionstates,verbs=list;create;patch;delete
+// +kubebuilder:rbac:groups=porchlight.dev,namespace=porchlight-system,resources=configurationstates,verbs=create;patch
 // +kubebuilder:rbac:groups=porchlight.dev,namespace=porchlight-system,resources=bgpsessionstates/status;configurationstates/status,verbs=patch
 
 const (
@@ -49,6 +48,8 @@ type Sessions struct {
 	Recorder  Recorder
 	// Plan runs f with the BGP plan.
 	Plan func(f func(*bgp.Planner)) bool
+	// Owners of the objects, with which they go.
+	Owners []metav1.OwnerReference
 	// Writer names the node that writes what all nodes know.
 	Writer func() string
 
@@ -201,13 +202,16 @@ func (s *Sessions) write(ctx context.Context, id string) (bool, error) {
 		return s.writeReady(ctx)
 	}
 	resource, name, _ := strings.Cut(id, "/")
-	meta := metav1.ObjectMeta{Namespace: s.Namespace, Name: name, Labels: map[string]string{names.ManagedBy: names.Porchlight, nodeLabel: s.Node}}
+	meta := metav1.ObjectMeta{
+		Namespace: s.Namespace, Name: name, OwnerReferences: s.Owners,
+		Labels: map[string]string{names.ManagedBy: names.Porchlight, nodeLabel: s.Node},
+	}
 	var want any
-	var object runtime.Object
+	var kind string
 	if resource == configurationstates {
-		want, object = s.configuration(), &v1beta1.ConfigurationState{ObjectMeta: meta}
+		want, kind = s.configuration(), "ConfigurationState"
 	} else if session, ok := s.session(id); ok {
-		want, object = session, &v1beta1.BGPSessionState{ObjectMeta: meta}
+		want, kind = session, "BGPSessionState"
 	}
 	said, wrote := s.said[id]
 	switch {
@@ -225,9 +229,8 @@ func (s *Sessions) write(ctx context.Context, id string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if !wrote {
-		err := s.API.Porchlight.Post().Namespace(s.Namespace).Resource(resource).Body(object).Do(ctx).Error()
-		if err != nil && !apierrors.IsAlreadyExists(err) {
+	if !wrote || said == any(unknown) {
+		if err := makeReport(ctx, s.API.Porchlight, resource, kind, meta); err != nil {
 			return false, err
 		}
 	}

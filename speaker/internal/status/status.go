@@ -30,7 +30,7 @@ import (
 
 // +kubebuilder:rbac:groups="",resources=services/status,verbs=patch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
-// +kubebuilder:rbac:groups=porchlight.dev,namespace=porchlight-system,resources=servicel2statuses,verbs=list;create;delete
+// +kubebuilder:rbac:groups=porchlight.dev,namespace=porchlight-system,resources=servicel2statuses,verbs=list;create;patch;delete
 // +kubebuilder:rbac:groups=porchlight.dev,namespace=porchlight-system,resources=servicel2statuses/status,verbs=patch
 
 const (
@@ -62,6 +62,9 @@ type Writer struct {
 	Namespace string
 	API       *kube.Clients
 	Recorder  Recorder
+	// Owners of the objects in which this node tells of Services: they go with
+	// them.
+	Owners []metav1.OwnerReference
 	// View runs f with what the API says.
 	View func(f func(*watch.State))
 	// Ask runs f with the election.

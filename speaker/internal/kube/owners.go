@@ -1,0 +1,43 @@
+package kube
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+)
+
+// Owners returns, as references for other objects, what a pod belongs to: its
+// DaemonSet. A program that is no pod's belongs to nothing. It waits for an API
+// server that is away.
+func Owners(ctx context.Context, log *slog.Logger, core rest.Interface, namespace, pod string) ([]metav1.OwnerReference, error) {
+	if pod == "" {
+		return nil, nil
+	}
+	for {
+		var p corev1.Pod
+		err := core.Get().Namespace(namespace).Resource("pods").Name(pod).Do(ctx).Into(&p)
+		if apierrors.IsNotFound(err) {
+			return nil, nil
+		}
+		if err == nil {
+			var out []metav1.OwnerReference
+			for _, o := range p.OwnerReferences {
+				// What controls the pod does not control what the pod writes.
+				out = append(out, metav1.OwnerReference{APIVersion: o.APIVersion, Kind: o.Kind, Name: o.Name, UID: o.UID})
+			}
+			return out, nil
+		}
+		log.Warn("reading what the pod belongs to", "pod", namespace+"/"+pod, "error", err)
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("reading pod %s/%s: %w", namespace, pod, context.Cause(ctx))
+		case <-time.After(time.Second):
+		}
+	}
+}
