@@ -74,7 +74,7 @@ func install(ctx context.Context, s *story) error {
 	}
 	if _, err := s.on(ctx, "cp", "bin/tools/helm", "--kubeconfig", l.Kubeconfig(),
 		"install", "porchlight", "deploy/chart/porchlight", "--namespace", "porchlight-system", "--create-namespace",
-		"--set", "image.tag="+strings.TrimSpace(string(version)), "--wait", "--timeout", "3m"); err != nil {
+		"--set-string", "image.tag="+strings.TrimSpace(string(version)), "--wait", "--timeout", "3m"); err != nil {
 		return err
 	}
 	if _, err := s.kubectl(ctx, "get", "pods", "-n", "porchlight-system", "-o", "wide"); err != nil {

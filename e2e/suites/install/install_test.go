@@ -92,7 +92,7 @@ func without(all, some []string) []string {
 func (b *bare) settings(t *testing.T, want []string) {
 	t.Helper()
 	out, err := b.Kubectl("get", "ippool,l2adv,bgpadv,bgppeer,bfdprofiles.porchlight.dev,secret", "-n", cluster.System,
-		"-l", "app.kubernetes.io/managed-by=porchlight-ansible", "-o", "name")
+		"-l", "app.kubernetes.io/managed-by=porchlight-ansible,!app.kubernetes.io/component", "-o", "name")
 	if err != nil {
 		t.Fatal(err)
 	}
