@@ -76,6 +76,14 @@ type serviceStatus struct {
 	// key is the Service, where the object is written once in writeEvery at
 	// most.
 	key types.NamespacedName
+	// decided logs what was written; nil: that is logged where it is decided.
+	decided func()
+}
+
+func (o serviceStatus) log() {
+	if o.decided != nil {
+		o.decided()
+	}
 }
 
 // id tells the objects of different kinds apart.
@@ -100,6 +108,7 @@ func (w *Writer) writeServiceStatus(ctx context.Context, o serviceStatus) error 
 		w.mu.Lock()
 		delete(w.wrote, o.id())
 		w.mu.Unlock()
+		o.log()
 		return nil
 	}
 	patch, err := json.Marshal(map[string]any{"status": o.status})
@@ -131,6 +140,7 @@ func (w *Writer) writeServiceStatus(ctx context.Context, o serviceStatus) error 
 		return fmt.Errorf("writing %s: %w", o.id(), err)
 	}
 	w.setWrote(o.id(), h.Sum64())
+	o.log()
 	return nil
 }
 

@@ -101,5 +101,6 @@ func (s *Sessions) writeReadyOf(ctx context.Context, resource string, state bgp.
 	if err != nil {
 		return false, fmt.Errorf("writing condition %s of %s %s: %w", ready, resource, state.Name, err)
 	}
+	s.Log.Info("decided", "resource", resource, "name", state.Name, "condition", want.Type, "status", want.Status, "reason", want.Reason, "message", want.Message)
 	return true, nil
 }

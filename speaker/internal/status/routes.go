@@ -50,7 +50,8 @@ func (w *Writer) RoutesChanged(ips []netip.Addr) {
 // writeBGPStatus says to which peers this node announces a Service, or takes
 // that away.
 func (w *Writer) writeBGPStatus(ctx context.Context, key types.NamespacedName, peers []string) error {
-	o := serviceStatus{resource: bgpstatuses, kind: "ServiceBGPStatus", name: statusName(key, w.Node), key: key}
+	o := serviceStatus{resource: bgpstatuses, kind: "ServiceBGPStatus", name: statusName(key, w.Node), key: key,
+		decided: func() { w.Log.Info("announces over BGP", "service", key.String(), "peers", peers) }}
 	if len(peers) > 0 {
 		o.meta = w.about(key, o.name)
 		o.status = v1beta1.ServiceBGPStatusStatus{Node: w.Node, ServiceName: key.Name, ServiceNamespace: key.Namespace, Peers: peers}

@@ -1,8 +1,11 @@
 package status
 
 import (
+	"bytes"
+	"log/slog"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -51,6 +54,8 @@ func TestConditionOfBothProtocols(t *testing.T) {
 // However fast it changes who is told, that is written once in a while.
 func TestBGPStatusIsPaced(t *testing.T) {
 	f := newFixture(t)
+	var log bytes.Buffer
+	f.Log = slog.New(slog.NewTextHandler(&log, nil))
 	const path = "/apis/porchlight.dev/v1beta1/namespaces/sys/servicebgpstatuses"
 	write := func(when string, peers []string, want ...string) {
 		t.Helper()
@@ -71,5 +76,14 @@ func TestBGPStatusIsPaced(t *testing.T) {
 	again, stop := f.queue.Get() // a second later
 	if stop || again != key {
 		t.Errorf("the Service is not looked at again")
+	}
+	// What was written is logged.
+	var lines []string
+	for line := range strings.Lines(log.String()) {
+		_, line, _ = strings.Cut(strings.TrimSpace(line), "msg=")
+		lines = append(lines, line)
+	}
+	if want := []string{`"announces over BGP" service=ns/a peers=[a]`, `"announces over BGP" service=ns/a peers=[]`}; !slices.Equal(lines, want) {
+		t.Errorf("logged %q, want %q", lines, want)
 	}
 }

@@ -409,6 +409,7 @@ func (w *Writer) writeCondition(ctx context.Context, key types.NamespacedName, s
 		return fmt.Errorf("writing condition %s of Service %s: %w", names.Announced, key, err)
 	}
 	w.note(key, false, conflict)
+	w.Log.Info("decided", "service", key.String(), "condition", want.Type, "status", want.Status, "reason", want.Reason, "message", want.Message)
 	if want.Reason != string(reason.Announced) {
 		w.event(key, s, corev1.EventTypeWarning, want.Reason, want.Message)
 	}

@@ -1,6 +1,7 @@
 package status
 
 import (
+	"bytes"
 	"encoding/json"
 	"io"
 	"log/slog"
@@ -8,6 +9,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -233,6 +235,8 @@ func l2name(node string) string { return statusName(key, node) }
 // Nobody announces: that is said later, and once.
 func TestRefusalIsWrittenOnceAndLate(t *testing.T) {
 	f := newFixture(t)
+	var log bytes.Buffer
+	f.Log = slog.New(slog.NewTextHandler(&log, nil))
 	began := time.Now()
 	f.mustWrite(t, "at once")
 	f.release(began.Add(settle - time.Millisecond))
@@ -252,6 +256,10 @@ func TestRefusalIsWrittenOnceAndLate(t *testing.T) {
 	f.mustWrite(t, "after it is seen")
 	if got := <-f.recorder; got != "Warning NoAdvertisement no node answers for 192.0.2.10; not chosen: n1 SelectorMismatch" {
 		t.Errorf("event %q", got)
+	}
+	const line = `msg=decided service=ns/a condition=porchlight.dev/Announced status=False reason=NoAdvertisement message="no node answers`
+	if n := strings.Count(log.String(), "msg="); n != 1 || !strings.Contains(log.String(), line) {
+		t.Errorf("logged %s, want one line with %s", &log, line)
 	}
 }
 
