@@ -10,11 +10,11 @@ import (
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
-// change is an object with the status that it should have, and what that says
-// that the one before did not.
+// change is an object with the status that it should have.
 type change struct {
 	object client.Object
-	says   []string
+	// says tells what that says which the one before did not.
+	says func() []string
 }
 
 // change returns what is to be written; nil where the object has its status
@@ -85,7 +85,7 @@ func compare[T any, S any, P interface {
 	if equality.Semantic.DeepEqual(now, *at) {
 		return nil, nil
 	}
-	says := decided(t.Controller, *at, now)
+	before := *at
 	*at = now
-	return &change{o, says}, nil
+	return &change{o, func() []string { return decided(t.Controller, before, now) }}, nil
 }

@@ -154,6 +154,7 @@ func (t *Task) put(ctx context.Context, k key, c cell, now time.Time) (wait bool
 	if last.over(now) {
 		last.row = 0
 	}
+	says := change.says() // of what the update's answer is written over
 	switch err := t.Client.Status().Update(ctx, change.object); {
 	case apierrors.IsNotFound(err):
 		return false, nil
@@ -166,8 +167,8 @@ func (t *Task) put(ctx context.Context, k key, c cell, now time.Time) (wait bool
 		return false, fmt.Errorf("writing the status of %s: %w", k, err)
 	}
 	writes.WithLabelValues("Written").Inc()
-	if len(change.says) > 0 {
-		t.Log.Info("decided", "kind", k.kind, "name", k.name.String(), "conditions", change.says)
+	if len(says) > 0 {
+		t.Log.Info("decided", "kind", k.kind, "name", k.name.String(), "conditions", says)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
