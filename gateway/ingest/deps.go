@@ -60,14 +60,14 @@ type dependencies struct {
 	on map[source]map[unit]struct{}
 	// noting is what the unit that is being translated asked about.
 	noting map[source]struct{}
-	// lapses is when what was decided of a unit holds no more, by itself; lapse
-	// is that of the unit that is being translated, zero for never.
-	lapses map[unit]time.Time
+	// lapse is when what is decided of the unit that is being translated holds
+	// no more, by itself; zero: never. lapses has those of all.
 	lapse  time.Time
+	lapses lapses
 }
 
 func newDependencies() *dependencies {
-	return &dependencies{of: map[unit]map[source]struct{}{}, on: map[source]map[unit]struct{}{}, lapses: map[unit]time.Time{}}
+	return &dependencies{of: map[unit]map[source]struct{}{}, on: map[source]map[unit]struct{}{}, lapses: lapses{at: map[unit]int{}}}
 }
 
 // note says that the unit asks about a source.
@@ -84,7 +84,7 @@ func (d *dependencies) translating(u unit, f func()) {
 	f()
 	noted := d.noting
 	d.noting = nil
-	put(d.lapses, u, d.lapse, !d.lapse.IsZero())
+	d.lapses.set(u, d.lapse)
 	for s := range d.of[u] {
 		if _, again := noted[s]; !again {
 			d.unlink(u, s)
@@ -112,7 +112,7 @@ func (d *dependencies) forget(u unit) {
 		d.unlink(u, s)
 	}
 	delete(d.of, u)
-	delete(d.lapses, u)
+	d.lapses.set(u, time.Time{})
 }
 
 // before says whether it is not yet that time. The unit that asks is dirty when

@@ -413,6 +413,16 @@ func TestIncrementalIsFull(t *testing.T) {
 		if diff := gocmp.Diff([]any{routes, policies, gateways, certificates}, []any{m.routes, m.policies, m.gateways, m.certificates}); diff != "" {
 			t.Fatalf("the changes say another thing (-full +changes):\n%s", diff)
 		}
+
+		again := ingest.NewTranslator("porchlight-system", names.GatewayController)
+		again.SetTime(c.now)
+		for _, o := range c.objects {
+			again.Set(o)
+		}
+		again.Flush()
+		if got, want := tr.Lapses(), again.Lapses(); !got.Equal(want) {
+			t.Fatalf("what is said lapses at %v, of one that was told everything once at %v", got, want)
+		}
 	})
 }
 

@@ -223,24 +223,12 @@ func (t *Translator) SetTime(now time.Time) {
 		return
 	}
 	t.x.now = now
-	for u, at := range t.x.deps.lapses {
-		if !now.Before(at) {
-			t.mark(u)
-		}
-	}
+	t.x.deps.lapses.due(now, t.mark)
 }
 
 // Lapses returns the time at which something else follows though no object
 // changes, as of the last Flush; zero: never.
-func (t *Translator) Lapses() time.Time {
-	var first time.Time
-	for _, at := range t.x.deps.lapses {
-		if first.IsZero() || at.Before(first) {
-			first = at
-		}
-	}
-	return first
-}
+func (t *Translator) Lapses() time.Time { return t.x.deps.lapses.first() }
 
 // changed makes the units dirty that asked about a source.
 func (t *Translator) changed(s source) {
