@@ -99,6 +99,10 @@ func headerChanges(f *gwv1.HTTPHeaderFilter) (*ir.HeaderChanges, *refusal) {
 	return out, nil
 }
 
+// endOfLine are the characters that Envoy refuses where a header may have the
+// value, those of paths and hosts included.
+const endOfLine = "\r\n\x00"
+
 func headers(in []gwv1.HTTPHeader) ([]ir.Header, *refusal) {
 	var out []ir.Header
 	seen := map[string]bool{}
@@ -106,7 +110,7 @@ func headers(in []gwv1.HTTPHeader) ([]ir.Header, *refusal) {
 		if err := checkHeaderName(string(h.Name)); err != nil {
 			return nil, err
 		}
-		if strings.ContainsAny(h.Value, "\r\n\x00") {
+		if strings.ContainsAny(h.Value, endOfLine) {
 			return nil, unsupported("the value of header %s has control characters.", h.Name)
 		}
 		if n := strings.ToLower(string(h.Name)); !seen[n] {
@@ -130,6 +134,9 @@ func pathRewrite(p *gwv1.HTTPPathModifier, ms []gwv1.HTTPRouteMatch) (*ir.PathRe
 	switch {
 	case p == nil:
 		return nil, nil
+	case p.ReplaceFullPath != nil && strings.ContainsAny(*p.ReplaceFullPath, endOfLine),
+		p.ReplacePrefixMatch != nil && strings.ContainsAny(*p.ReplacePrefixMatch, endOfLine):
+		return nil, unsupported("the path that replaces another has control characters.")
 	case p.Type == gwv1.FullPathHTTPPathModifier && p.ReplaceFullPath != nil:
 		return &ir.PathRewrite{Full: p.ReplaceFullPath}, nil
 	case p.Type == gwv1.PrefixMatchHTTPPathModifier && p.ReplacePrefixMatch != nil:

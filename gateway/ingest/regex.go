@@ -2,6 +2,9 @@ package ingest
 
 import (
 	"regexp/syntax"
+	"strconv"
+	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -11,16 +14,77 @@ import (
 const maxProgram = 16384
 
 // checkRegex refuses what Envoy would: its expressions are RE2's, whose syntax
-// package regexp/syntax shares.
+// package regexp/syntax shares but for some escape sequences.
 func checkRegex(expr string) *refusal {
-	re, err := syntax.Parse(expr, syntax.Perl)
+	re, err := syntax.Parse(ofBytes(expr), syntax.Perl)
 	if err != nil || expr == "" {
 		return unsupported("%q is not a regular expression in RE2 syntax.", expr)
+	}
+	if e := unknownEscape(expr); e != "" {
+		return unsupported("%q has %s, which Envoy does not know.", expr, e)
 	}
 	if programSize(re, maxProgram) >= maxProgram {
 		return unsupported("%.100q is a regular expression that is too large.", expr)
 	}
 	return nil
+}
+
+// ofBytes returns the expression as Envoy reads it, whose RE2 takes each byte
+// for a character.
+func ofBytes(expr string) string {
+	out := make([]rune, len(expr))
+	for i := range out {
+		out[i] = rune(expr[i])
+	}
+	return string(out)
+}
+
+// unknownEscape returns the first escape sequence of a valid expression that
+// package regexp/syntax knows and Envoy does not; empty: there is none. To
+// Envoy no character is above \xff, and the categories and scripts of Unicode
+// have one name each.
+func unknownEscape(expr string) string {
+	for {
+		i := strings.IndexByte(expr, '\\')
+		if i < 0 || i+1 == len(expr) {
+			return ""
+		}
+		expr = expr[i:]
+		n := 2
+		switch c := expr[1]; {
+		case c == 'Q':
+			if n = strings.Index(expr, `\E`); n < 0 {
+				return ""
+			}
+		case c == 'p' || c == 'P':
+			name := expr[2:3]
+			if name == "{" {
+				name, _, _ = strings.Cut(expr[3:], "}")
+				n = len(`\p{}`) + len(name)
+			}
+			if !classKnown(strings.TrimPrefix(name, "^")) {
+				return expr[:max(n, len(`\pL`))]
+			}
+		case strings.HasPrefix(expr, `\x{`):
+			hex, _, _ := strings.Cut(expr[3:], "}")
+			if r, err := strconv.ParseUint(hex, 16, 32); err != nil || r > 0xff {
+				return expr[:len(`\x{}`)+len(hex)]
+			}
+		case len(expr) >= 4:
+			if r, err := strconv.ParseUint(expr[1:4], 8, 32); err == nil && r > 0xff {
+				return expr[:4]
+			}
+		}
+		expr = expr[n:]
+	}
+}
+
+// classKnown says whether RE2 has a class of characters of this name.
+func classKnown(name string) bool {
+	if name == "Cn" || name == "LC" {
+		return false
+	}
+	return name == "Any" || unicode.Categories[name] != nil || unicode.Scripts[name] != nil
 }
 
 // programSize estimates how many instructions RE2 makes of an expression, and

@@ -1,6 +1,7 @@
 package xds
 
 import (
+	"math"
 	"regexp"
 	"strconv"
 	"strings"
@@ -63,8 +64,12 @@ func retryPolicy(r *ir.Retry, perTry time.Duration) *routev3.RetryPolicy {
 		out.RetriableStatusCodes = r.Codes
 	}
 	if r.Backoff > 0 {
+		longest := r.Backoff
+		if longest <= math.MaxInt64/maxBackoffs {
+			longest *= maxBackoffs
+		}
 		out.RetryBackOff = &routev3.RetryPolicy_RetryBackOff{
-			BaseInterval: durationpb.New(r.Backoff), MaxInterval: durationpb.New(maxBackoffs * r.Backoff),
+			BaseInterval: durationpb.New(r.Backoff), MaxInterval: durationpb.New(longest),
 		}
 	}
 	return out
