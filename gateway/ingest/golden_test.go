@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -168,8 +170,8 @@ func renderFleets(t *testing.T, _ *manifest.Objects, out ingest.Output) string {
 
 func renderEnvoy(t *testing.T, _ *manifest.Objects, out ingest.Output) string {
 	var b strings.Builder
-	for _, f := range out.Fleets {
-		for _, r := range xds.Fleet(f) {
+	for _, n := range slices.SortedFunc(maps.Keys(out.Fleets), ir.CompareNames) {
+		for _, r := range xds.Fleet(out.Fleets[n]) {
 			y, err := xds.YAML(r)
 			if err != nil {
 				t.Fatal(err)
@@ -182,8 +184,8 @@ func renderEnvoy(t *testing.T, _ *manifest.Objects, out ingest.Output) string {
 
 func renderEndpoints(t *testing.T, o *manifest.Objects, out ingest.Output) string {
 	var all []ir.Endpoints
-	for _, f := range out.Fleets {
-		for _, c := range f.Clusters {
+	for _, n := range slices.SortedFunc(maps.Keys(out.Fleets), ir.CompareNames) {
+		for _, c := range out.Fleets[n].Clusters {
 			all = append(all, ingest.Endpoints(c, o.EndpointSlices))
 		}
 	}
