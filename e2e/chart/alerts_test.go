@@ -83,6 +83,13 @@ func TestAlerts(t *testing.T) {
 		{"it has ended, which is another alert", "PorchlightCertificateExpires", certificate(-1e7, 1100), nil},
 		{"not yet", "PorchlightCertificateExpired", certificate(-1e7, 1300), nil},
 		{"ended a minute ago", "PorchlightCertificateExpired", certificate(-1e7, 1140), []string{`{gateway="g/w", listener="https", namespace="p", secret="g/c"}`}},
+		{"a year to go", "PorchlightCACertificateExpires", authority("last", -1e7, 3e7), nil},
+		{"the only one ends", "PorchlightCACertificateExpires", authority("last", -1e7, 6e5), []string{expiring("last")}},
+		{"one of two ends", "PorchlightCACertificateExpires", append(authority("first", -1e7, 6e5), authority("last", -1e7, 3e7)...), []string{expiring("first")}},
+		{"one of two has ended", "PorchlightCACertificateExpires", append(authority("first", -1e7, 1100), authority("last", -1e7, 3e7)...), []string{expiring("first")}},
+		{"both have ended, which is another alert", "PorchlightCACertificateExpires", append(authority("first", -1e7, 1100), authority("last", -1e7, 1130)...), nil},
+		{"one of two has ended, which is another alert", "PorchlightCACertificateExpired", append(authority("first", -1e7, 1100), authority("last", -1e7, 3e7)...), nil},
+		{"both have ended", "PorchlightCACertificateExpired", append(authority("first", -1e7, 1100), authority("last", -1e7, 1130)...), []string{`{namespace="p", object="BackendTLSPolicy a/p"}`}},
 		{"statuses are written", "PorchlightStatusWritesFail", []string{
 			`porchlight_gateway_status_writes_total{namespace="p", instance="g1", result="Written"} 0+9x20`,
 			`porchlight_gateway_status_writes_total{namespace="p", instance="g1", result="Failed"} 0x18 1 1`}, nil},
@@ -143,6 +150,20 @@ func certificate(begins, ends float64) (series []string) {
 		}
 	}
 	return series
+}
+
+// authority is what a replica says of a CA certificate of a policy.
+func authority(end string, begins, ends float64) (series []string) {
+	for which, at := range map[string]float64{"before": begins, "after": ends} {
+		series = append(series, fmt.Sprintf(
+			`porchlight_gateway_ca_certificate_not_%s_timestamp_seconds{namespace="p", instance="g1", object="BackendTLSPolicy a/p", listener="", configmap="a/ca", end=%q} %gx20`, which, end, at))
+	}
+	return series
+}
+
+// expiring is the alert of a CA certificate.
+func expiring(end string) string {
+	return fmt.Sprintf(`{configmap="a/ca", end=%q, namespace="p", object="BackendTLSPolicy a/p"}`, end)
 }
 
 func members(seen ...int) (series []string) {

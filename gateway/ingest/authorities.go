@@ -1,7 +1,6 @@
 package ingest
 
 import (
-	"bytes"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -15,42 +14,51 @@ import (
 // AuthorityKey is the key of a ConfigMap that CA certificates are read from.
 const AuthorityKey = "ca.crt"
 
-// Authority returns the CA certificates in a ConfigMap, in PEM. The error says
-// what is wrong with them.
-func Authority(m *corev1.ConfigMap) ([]byte, error) {
-	var out bytes.Buffer
+// Authority returns the CA certificates in a ConfigMap, one at least. The error
+// says what is wrong with them.
+func Authority(m *corev1.ConfigMap) ([]*x509.Certificate, error) {
+	var out []*x509.Certificate
 	err := errors.New("there is none")
 	for rest := []byte(m.Data[AuthorityKey]); ; {
 		var block *pem.Block
 		if block, rest = pem.Decode(rest); block == nil {
 			break
 		}
-		if block.Type != "CERTIFICATE" {
+		if block.Type != certificateBlock {
 			continue
 		}
-		if _, err = x509.ParseCertificate(block.Bytes); err != nil {
+		var c *x509.Certificate
+		if c, err = x509.ParseCertificate(block.Bytes); err != nil {
 			break
 		}
-		// Written anew: what stands around it is nobody's business.
-		if err = pem.Encode(&out, &pem.Block{Type: block.Type, Bytes: block.Bytes}); err != nil {
-			break
-		}
+		out = append(out, c)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("no usable CA certificate in %s of ConfigMap %s/%s: %w", AuthorityKey, m.Namespace, m.Name, err)
 	}
-	return out.Bytes(), nil
+	return out, nil
 }
 
-// AuthoritiesBundle joins the CA certificates of the ConfigMaps. One that has
-// none is left out. SystemAuthorities have none here.
+// certificateBlock is the type of a certificate in PEM.
+const certificateBlock = "CERTIFICATE"
+
+// AuthoritiesBundle joins the CA certificates of the ConfigMaps, in PEM. One
+// that has none is left out, those whose time is not now are not.
+// SystemAuthorities have none here.
 func AuthoritiesBundle(a ir.Authorities, get func(namespace, name string) *corev1.ConfigMap) []byte {
 	var out []byte
 	for _, n := range a {
-		if m := get(n.Namespace, n.Name); m != nil {
-			if b, err := Authority(m); err == nil {
-				out = append(out, b...)
-			}
+		m := get(n.Namespace, n.Name)
+		if m == nil {
+			continue
+		}
+		all, err := Authority(m)
+		if err != nil {
+			continue
+		}
+		for _, c := range all {
+			// Written anew: what stands around it is nobody's business.
+			out = append(out, pem.EncodeToMemory(&pem.Block{Type: certificateBlock, Bytes: c.Raw})...)
 		}
 	}
 	return out

@@ -9,10 +9,15 @@ import (
 	"github.com/porchlight-lb/porchlight/internal/reason"
 )
 
+// validity is when a certificate is valid.
+type validity struct {
+	notBefore, notAfter time.Time
+}
+
 // certificate is a key pair that may be used.
 type certificate struct {
-	name                types.NamespacedName
-	notBefore, notAfter time.Time
+	name types.NamespacedName
+	validity
 }
 
 // secrets returns the names of the certificates.
@@ -30,8 +35,33 @@ func secrets(certificates []certificate) []types.NamespacedName {
 const maxNotice = 7 * 24 * time.Hour
 
 // noticed is when a certificate is said to expire.
-func (c *certificate) noticed() time.Time {
-	return c.notAfter.Add(-min(maxNotice, c.notAfter.Sub(c.notBefore)/4))
+func (v validity) noticed() time.Time {
+	return v.notAfter.Add(-min(maxNotice, v.notAfter.Sub(v.notBefore)/4))
+}
+
+// age is how the validity of a certificate stands to the time; the greater the
+// worse.
+type age uint8
+
+const (
+	// valid: and not to end soon.
+	valid age = iota
+	expiring
+	notYetValid
+	expired
+)
+
+func (x *index) age(v validity) age {
+	switch {
+	case !x.before(v.notAfter):
+		return expired
+	case !x.now.IsZero() && x.before(v.notBefore):
+		return notYetValid
+	case !x.before(v.noticed()):
+		return expiring
+	default:
+		return valid
+	}
 }
 
 // invalid returns what is to be said of a certificate that has expired, or
@@ -40,10 +70,10 @@ func (c *certificate) noticed() time.Time {
 // refused tells nobody why.
 func (x *index) invalid(c certificate) *verdict {
 	var v verdict
-	switch {
-	case !x.before(c.notAfter):
+	switch x.age(c.validity) {
+	case expired:
 		v = no(reason.CertificateExpired, fmt.Sprintf("The certificate in Secret %s expired at %s; it is in use all the same.", c.name, written(c.notAfter)))
-	case !x.now.IsZero() && x.before(c.notBefore):
+	case notYetValid:
 		v = no(reason.CertificateNotYetValid, fmt.Sprintf("The certificate in Secret %s is valid from %s; it is in use all the same.", c.name, written(c.notBefore)))
 	default:
 		return nil
@@ -55,7 +85,7 @@ func (x *index) invalid(c certificate) *verdict {
 // does; none does where it is not ok.
 func (x *index) expiring(certificates []certificate) verdict {
 	for _, c := range certificates {
-		if !x.before(c.noticed()) && x.before(c.notAfter) {
+		if x.age(c.validity) == expiring {
 			return yes(reason.CertificateExpiring, fmt.Sprintf("The certificate in Secret %s expires at %s.", c.name, written(c.notAfter)))
 		}
 	}
@@ -64,7 +94,8 @@ func (x *index) expiring(certificates []certificate) verdict {
 
 func written(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
-// shown returns the certificates that the Gateway's listeners show.
+// shown returns the certificates that the Gateway's listeners show, and those
+// that they check clients against.
 func (g *gateway) shown() GatewayCertificates {
 	out := GatewayCertificates{Name: g.name}
 	if !g.accepted.ok {
@@ -79,6 +110,9 @@ func (g *gateway) shown() GatewayCertificates {
 				out.Listeners = append(out.Listeners, ListenerCertificate{
 					Listener: prefix + string(l.spec.Name), Secret: c.name, NotBefore: c.notBefore, NotAfter: c.notAfter,
 				})
+			}
+			if l.clients != nil {
+				out.Authorities = append(out.Authorities, ends(prefix+string(l.spec.Name), l.authorities)...)
 			}
 		}
 	}

@@ -161,7 +161,13 @@ func renderPlan(t *testing.T, _ *manifest.Objects, out ingest.Output) string {
 }
 
 func renderCertificates(t *testing.T, _ *manifest.Objects, out ingest.Output) string {
-	return toYAML(t, out.Certificates)
+	s := toYAML(t, out.Certificates)
+	for _, p := range out.PolicyStatuses {
+		if len(p.Authorities) > 0 {
+			s += fmt.Sprintf("# BackendTLSPolicy %s\n%s", p.Name, toYAML(t, p.Authorities))
+		}
+	}
+	return s
 }
 
 func renderFleets(t *testing.T, _ *manifest.Objects, out ingest.Output) string {

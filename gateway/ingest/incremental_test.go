@@ -1,8 +1,15 @@
 package ingest_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	encoding "encoding/pem"
 	"fmt"
 	"maps"
+	"math/big"
 	"net/netip"
 	"os"
 	"regexp"
@@ -37,6 +44,31 @@ var pem = sync.OnceValues(func() (certificate, key string) {
 	return regexp.MustCompile(`(?s)-----BEGIN CERTIFICATE.*?END CERTIFICATE-----\n`).FindString(text),
 		regexp.MustCompile(`(?s)-----BEGIN PRIVATE.*?END PRIVATE KEY-----\n`).FindString(text)
 })
+
+// authorities are bundles of CA certificates that end, or begin, in the days
+// in which the certificate of pem ends, and what is none.
+var authorities = sync.OnceValue(func() []string {
+	day := func(n int) time.Time { return time.Date(2126, 10, n, 0, 0, 0, 0, time.UTC) }
+	soon, sooner, later := authority("soon", day(1), day(26)), authority("sooner", day(1), day(22)), authority("later", day(24), day(31))
+	certificate, _ := pem()
+	return []string{certificate, soon, sooner + later, soon + sooner, later + certificate, "garbage"}
+})
+
+// authority is a CA certificate that is valid from one time to another.
+func authority(name string, from, to time.Time) string {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		panic(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: from, NotAfter: to, IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		panic(err)
+	}
+	return string(encoding.EncodeToMemory(&encoding.Block{Type: "CERTIFICATE", Bytes: der}))
+}
 
 // churn is objects that come, change and go.
 type churn struct {
@@ -255,7 +287,7 @@ func genObject(t *rapid.T) metav1.Object {
 	case 15:
 		return &corev1.Secret{ObjectMeta: name(meta(t, "c"), "c"), Data: map[string][]byte{"tls.crt": []byte(certificate), "tls.key": []byte(key)}}
 	case 16:
-		return &corev1.ConfigMap{ObjectMeta: name(meta(t, "ca"), "ca"), Data: map[string]string{"ca.crt": rapid.SampledFrom([]string{certificate, "garbage"}).Draw(t, "authority")}}
+		return &corev1.ConfigMap{ObjectMeta: name(meta(t, "ca"), "ca"), Data: map[string]string{"ca.crt": rapid.SampledFrom(authorities()).Draw(t, "authority")}}
 	default:
 		o := &corev1.Service{ObjectMeta: meta(t, "s0", "s1")}
 		o.Spec.Ports = rapid.SliceOfNDistinct(rapid.SampledFrom([]corev1.ServicePort{

@@ -146,6 +146,9 @@ type RouteStatus struct {
 type PolicyStatus struct {
 	Name      types.NamespacedName        `json:"name"`
 	Ancestors []gwv1.PolicyAncestorStatus `json:"ancestors"`
+	// Authorities are the CA certificates that backends are checked against;
+	// none where they are the system's.
+	Authorities []AuthorityCertificate `json:"authorities,omitempty"`
 }
 
 // GatewayCertificates are the certificates that the listeners of a Gateway, and
@@ -155,6 +158,9 @@ type GatewayCertificates struct {
 	// Listeners and their certificates, in the order of the specs. Among Changes
 	// none: the Gateway shows none any more.
 	Listeners []ListenerCertificate `json:"listeners,omitempty"`
+	// Authorities are the CA certificates that the listeners check clients
+	// against, in the same order.
+	Authorities []AuthorityCertificate `json:"authorities,omitempty"`
 }
 
 // ListenerCertificate is a certificate that a listener shows to clients.
@@ -168,3 +174,27 @@ type ListenerCertificate struct {
 	NotBefore time.Time `json:"notBefore"`
 	NotAfter  time.Time `json:"notAfter"`
 }
+
+// AuthorityCertificate is one of the CA certificates that peers are checked
+// against: of a hundred, the two that say when the first of them ends and when
+// the last does.
+type AuthorityCertificate struct {
+	// Listener as in a ListenerCertificate; empty for a policy.
+	Listener string `json:"listener,omitempty"`
+	// ConfigMap that the certificate is in.
+	ConfigMap types.NamespacedName `json:"configMap"`
+	End       CertificateEnd       `json:"end"`
+	// NotBefore and NotAfter are when its validity begins and ends.
+	NotBefore time.Time `json:"notBefore"`
+	NotAfter  time.Time `json:"notAfter"`
+}
+
+// CertificateEnd says which of several CA certificates one is.
+type CertificateEnd string
+
+// FirstEnd is the one that ends first. LastEnd is the one that ends last, or
+// the only one.
+const (
+	FirstEnd CertificateEnd = "first"
+	LastEnd  CertificateEnd = "last"
+)

@@ -39,6 +39,8 @@ type listener struct {
 	expiring verdict
 	// clients says how clients are known, if they are to be.
 	clients *ir.ClientValidation
+	// trust is what they are checked against then.
+	trust
 	// routes that are attached, by the domains that they have here, each with
 	// the most specific of its hostnames that leads there.
 	routes map[string]map[*route]string
@@ -199,6 +201,9 @@ func (l *listener) status(parent, programmed bool, generation int64) gwv1.Listen
 	}
 	if l.expiring.ok {
 		out.Conditions = append(out.Conditions, condition(names.CertificateExpiring, l.expiring, generation))
+	}
+	if l.warning.ok {
+		out.Conditions = append(out.Conditions, condition(names.CACertificateWarning, l.warning, generation))
 	}
 	return out
 }

@@ -49,6 +49,7 @@ func frontendValidation(g *gwv1.Gateway, port gwv1.PortNumber) *gwv1.FrontendTLS
 // everybody in.
 func (l *listener) validate(x *index, g *gwv1.Gateway, v *gwv1.FrontendTLSValidation) {
 	out := &ir.ClientValidation{Optional: v.Mode == gwv1.AllowInsecureFallback}
+	var all []authority
 	first := no(gwv1.ListenerReasonInvalidCACertificateRef, "The Gateway names no CA certificate for clients.")
 	for i, ref := range v.CACertificateRefs {
 		name := types.NamespacedName{Namespace: g.Namespace, Name: string(ref.Name)}
@@ -59,13 +60,15 @@ func (l *listener) validate(x *index, g *gwv1.Gateway, v *gwv1.FrontendTLSValida
 			fromGroup: gwv1.GroupName, fromKind: "Gateway", fromNamespace: g.Namespace,
 			toGroup: string(ref.Group), toKind: string(ref.Kind), toNamespace: name.Namespace, toName: name.Name,
 		})
+		var found []authority
 		if refused == nil {
-			_, refused = x.authority(authorityReference{group: string(ref.Group), kind: string(ref.Kind), name: name},
+			found, refused = x.authorities(authorityReference{group: string(ref.Group), kind: string(ref.Kind), name: name},
 				string(gwv1.ListenerReasonInvalidCACertificateKind), string(gwv1.ListenerReasonInvalidCACertificateRef))
 		}
 		switch {
 		case refused == nil:
 			out.Authorities = append(out.Authorities, name)
+			all = append(all, found...)
 			continue
 		case i == 0 || len(out.Authorities) == i:
 			first = *refused
@@ -80,6 +83,7 @@ func (l *listener) validate(x *index, g *gwv1.Gateway, v *gwv1.FrontendTLSValida
 		return
 	}
 	l.clients = out
+	l.trust = x.hold(all, &l.resolved)
 }
 
 // certificates resolves the certificateRefs of a listener. Those that can be
@@ -133,7 +137,7 @@ func (x *index) certificate(o owner, ref *gwv1.SecretObjectReference, invalid st
 	if err != nil {
 		return refuse("%s.", upperFirst(err.Error()))
 	}
-	return certificate{name, c.NotBefore, c.NotAfter}, nil
+	return certificate{name, validity{c.NotBefore, c.NotAfter}}, nil
 }
 
 // refuse returns why a reference to another namespace may not be followed; nil:

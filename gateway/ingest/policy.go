@@ -12,6 +12,7 @@ import (
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/porchlight-lb/porchlight/gateway/ir"
+	"github.com/porchlight-lb/porchlight/internal/names"
 )
 
 // policy is a BackendTLSPolicy and what is decided about it.
@@ -20,7 +21,9 @@ type policy struct {
 	name types.NamespacedName
 	// tls to the backends; nil where the policy is not valid: nothing may reach
 	// them then.
-	tls      *ir.BackendTLS
+	tls *ir.BackendTLS
+	// trust is what they are checked against; nothing where that is the system's.
+	trust
 	accepted verdict
 	resolved verdict
 }
@@ -123,13 +126,15 @@ func newPolicy(x *index, obj *gwv1.BackendTLSPolicy) *policy {
 	if tls.Names == nil {
 		tls.Names = []ir.SubjectName{{DNS: tls.ServerName}}
 	}
+	var all []authority
 	for _, ref := range v.CACertificateRefs {
-		name, refused := x.authority(authorityReference{
-			group: string(ref.Group), kind: string(ref.Kind), name: types.NamespacedName{Namespace: obj.Namespace, Name: string(ref.Name)},
-		}, string(gwv1.BackendTLSPolicyReasonInvalidKind), string(gwv1.BackendTLSPolicyReasonInvalidCACertificateRef))
+		name := types.NamespacedName{Namespace: obj.Namespace, Name: string(ref.Name)}
+		found, refused := x.authorities(authorityReference{group: string(ref.Group), kind: string(ref.Kind), name: name},
+			string(gwv1.BackendTLSPolicyReasonInvalidKind), string(gwv1.BackendTLSPolicyReasonInvalidCACertificateRef))
 		switch {
 		case refused == nil:
 			tls.Authorities = append(tls.Authorities, name)
+			all = append(all, found...)
 		case p.resolved.ok:
 			p.resolved = *refused
 		}
@@ -138,7 +143,7 @@ func newPolicy(x *index, obj *gwv1.BackendTLSPolicy) *policy {
 		p.accepted = no(gwv1.BackendTLSPolicyReasonNoValidCACertificate, p.resolved.message)
 		return p
 	}
-	p.tls = tls
+	p.tls, p.trust = tls, x.hold(all, &p.resolved)
 	return p
 }
 
@@ -148,20 +153,25 @@ type authorityReference struct {
 	name        types.NamespacedName
 }
 
-// authority follows a reference to CA certificates. What is refused is refused
-// with one of the reasons.
-func (x *index) authority(ref authorityReference, invalidKind, invalidRef string) (types.NamespacedName, *verdict) {
+// authorities follows a reference to CA certificates. What is refused is
+// refused with one of the reasons.
+func (x *index) authorities(ref authorityReference, invalidKind, invalidRef string) ([]authority, *verdict) {
 	if ref.group != "" || ref.kind != "ConfigMap" {
-		return ref.name, &verdict{false, invalidKind, fmt.Sprintf("CA certificate %s is not a ConfigMap.", ref.name)}
+		return nil, &verdict{false, invalidKind, fmt.Sprintf("CA certificate %s is not a ConfigMap.", ref.name)}
 	}
 	m := x.configMap(ref.name)
 	if m == nil {
-		return ref.name, &verdict{false, invalidRef, fmt.Sprintf("ConfigMap %s does not exist.", ref.name)}
+		return nil, &verdict{false, invalidRef, fmt.Sprintf("ConfigMap %s does not exist.", ref.name)}
 	}
-	if _, err := Authority(m); err != nil {
-		return ref.name, &verdict{false, invalidRef, upperFirst(err.Error()) + "."}
+	all, err := Authority(m)
+	if err != nil {
+		return nil, &verdict{false, invalidRef, upperFirst(err.Error()) + "."}
 	}
-	return ref.name, nil
+	out := make([]authority, 0, len(all))
+	for _, c := range all {
+		out = append(out, authority{ref.name, c.Subject.String(), validity{c.NotBefore, c.NotAfter}})
+	}
+	return out, nil
 }
 
 // maxAncestors is the API's limit for the status of a policy.
@@ -170,6 +180,16 @@ const maxAncestors = 16
 // status of a policy for the Gateways that reach its targets, sorted.
 func (p *policy) status(controller gwv1.GatewayController, gateways []types.NamespacedName) PolicyStatus {
 	s := PolicyStatus{Name: p.name}
+	if p.accepted.ok && len(gateways) > 0 {
+		s.Authorities = ends("", p.trust.authorities)
+	}
+	conditions := []metav1.Condition{
+		condition(gwv1.PolicyConditionAccepted, p.accepted, p.obj.Generation),
+		condition(gwv1.BackendTLSPolicyConditionResolvedRefs, p.resolved, p.obj.Generation),
+	}
+	if p.warning.ok {
+		conditions = append(conditions, condition(names.CACertificateWarning, p.warning, p.obj.Generation))
+	}
 	for _, g := range gateways[:min(len(gateways), maxAncestors)] {
 		s.Ancestors = append(s.Ancestors, gwv1.PolicyAncestorStatus{
 			AncestorRef: gwv1.ParentReference{
@@ -177,10 +197,7 @@ func (p *policy) status(controller gwv1.GatewayController, gateways []types.Name
 				Namespace: ptr(gwv1.Namespace(g.Namespace)), Name: gwv1.ObjectName(g.Name),
 			},
 			ControllerName: controller,
-			Conditions: []metav1.Condition{
-				condition(gwv1.PolicyConditionAccepted, p.accepted, p.obj.Generation),
-				condition(gwv1.BackendTLSPolicyConditionResolvedRefs, p.resolved, p.obj.Generation),
-			},
+			Conditions:     slices.Clone(conditions),
 		})
 	}
 	return s

@@ -84,6 +84,11 @@ func secured(t *testing.T, a *certs.Authority) netip.AddrPort {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return serveTLS(t, pair)
+}
+
+// serveTLS is a backend with a key pair.
+func serveTLS(t *testing.T, pair tls.Certificate) netip.AddrPort {
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }))
 	s.TLS = &tls.Config{Certificates: []tls.Certificate{pair}}
 	s.StartTLS()

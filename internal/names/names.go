@@ -71,6 +71,12 @@ const (
 // where a certificate of the listener ends soon. The gateway writes it.
 const CertificateExpiring = Prefix + "CertificateExpiring"
 
+// CACertificateWarning is a condition type of listeners and of
+// BackendTLSPolicies. It is there, and true, where some CA certificates that
+// peers are checked against are not valid or end soon; where none is valid,
+// ResolvedRefs says so. The gateway writes it.
+const CACertificateWarning = Prefix + "CACertificateWarning"
+
 // GossipSecret is the Secret with the speakers' gossip key. It is installed
 // without data; the speakers fill it. GossipKey is the entry in it that holds
 // 32 random bytes.

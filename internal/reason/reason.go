@@ -111,6 +111,18 @@ const (
 	CertificateNotYetValid Reason = "CertificateNotYetValid"
 )
 
+// Reasons of conditions of a listener and of a BackendTLSPolicy, beside those
+// of the Gateway API, about the CA certificates that peers are checked against.
+const (
+	// CACertificateExpiring: one ends soon, and nobody has renewed it.
+	CACertificateExpiring Reason = "CACertificateExpiring"
+	// CACertificateExpired: one has ended. What it has signed is refused.
+	CACertificateExpired Reason = "CACertificateExpired"
+	// CACertificateNotYetValid: the time of one has not come, or a clock is
+	// wrong. What it has signed is refused.
+	CACertificateNotYetValid Reason = "CACertificateNotYetValid"
+)
+
 // Reasons that no program writes, since they are about the programs: what the
 // porchlight command finds where it looks at a whole installation.
 const (

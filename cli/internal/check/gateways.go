@@ -2,9 +2,11 @@ package check
 
 import (
 	"fmt"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/porchlight-lb/porchlight/cli/internal/inventory"
 	"github.com/porchlight-lb/porchlight/internal/names"
@@ -74,10 +76,13 @@ func (c *checker) gateways() string {
 	return fmt.Sprintf("%d of %d programmed", programmed, n)
 }
 
-// expiring warns of a listener whose certificate ends soon.
+// expiring warns of certificates that end soon, and of CA certificates that are
+// not valid while others are.
 func (c *checker) expiring(ref string, conditions []metav1.Condition) {
-	if e := meta.FindStatusCondition(conditions, names.CertificateExpiring); e != nil && e.Status == metav1.ConditionTrue {
-		c.warn(ref, reason.Reason(e.Reason), "%s", e.Message)
+	for _, kind := range []string{names.CertificateExpiring, names.CACertificateWarning} {
+		if e := meta.FindStatusCondition(conditions, kind); e != nil && e.Status == metav1.ConditionTrue {
+			c.warn(ref, reason.Reason(e.Reason), "%s", e.Message)
+		}
 	}
 }
 
@@ -139,10 +144,27 @@ func (c *checker) routes() string {
 			c.backends(&r, told)
 		}
 	}
+	c.policies()
 	if n == 0 {
 		return "none"
 	}
 	return fmt.Sprintf("%d of %d accepted", accepted, n)
+}
+
+// policies looks at the BackendTLSPolicies that count for Gateways of ours. It
+// is the same that is said of one for each of them.
+func (c *checker) policies() {
+	for _, p := range inventory.Sorted(c.BackendTLSPolicies.Items) {
+		i := slices.IndexFunc(p.Status.Ancestors, func(a gatewayv1.PolicyAncestorStatus) bool { return a.ControllerName == c.GatewayController() })
+		if i < 0 {
+			continue
+		}
+		ref, conditions := inventory.Ref("BackendTLSPolicy", p.Namespace, p.Name), p.Status.Ancestors[i].Conditions
+		if c.condition(ref, conditions, "Accepted", metav1.ConditionTrue) {
+			c.condition(ref, conditions, "ResolvedRefs", metav1.ConditionTrue)
+		}
+		c.expiring(ref, conditions)
+	}
 }
 
 // backends tells, once for each Service, of those without a ready endpoint.

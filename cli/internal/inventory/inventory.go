@@ -63,6 +63,8 @@ type Objects struct {
 	TLSRoutes    gatewayv1.TLSRouteList
 	TCPRoutes    gatewayv1.TCPRouteList
 	UDPRoutes    gatewayv1.UDPRouteList
+	// BackendTLSPolicies say how backends are spoken to.
+	BackendTLSPolicies gatewayv1.BackendTLSPolicyList
 
 	// Unread are the kinds that could not be read, each with the reason why:
 	// the cluster does not have the kind, or the reader may not list it.
@@ -119,6 +121,7 @@ func (o *Objects) Kinds() []Kind {
 		{Name: "TLSRoute", List: &o.TLSRoutes, Optional: true},
 		{Name: "TCPRoute", List: &o.TCPRoutes, Optional: true},
 		{Name: "UDPRoute", List: &o.UDPRoutes, Optional: true},
+		{Name: "BackendTLSPolicy", List: &o.BackendTLSPolicies, Optional: true},
 	}
 }
 

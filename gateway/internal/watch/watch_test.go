@@ -2,6 +2,7 @@ package watch
 
 import (
 	"maps"
+	"strings"
 	"testing"
 	"time"
 
@@ -284,4 +285,59 @@ func TestCertificatesAreCounted(t *testing.T) {
 	series(map[string]float64{"y of ns/a": 2000, "x of ns/b": 2000}, changed(shown("a", "y")))
 	series(map[string]float64{"y of ns/a": 2000}, changed(shown("b")))
 	series(map[string]float64{}, ingest.Changes{Gone: []types.NamespacedName{name("a")}})
+}
+
+// So are the CA certificates that Gateways and policies name.
+func TestAuthoritiesAreCounted(t *testing.T) {
+	name := types.NamespacedName{Namespace: "ns", Name: "a"}
+	ends := func(listener string, at ...int64) (out []ingest.AuthorityCertificate) {
+		for i, end := range at {
+			out = append(out, ingest.AuthorityCertificate{
+				Listener: listener, ConfigMap: types.NamespacedName{Namespace: "ns", Name: "ca"},
+				End: []ingest.CertificateEnd{ingest.LastEnd, ingest.FirstEnd}[i], NotBefore: time.Unix(10, 0), NotAfter: time.Unix(end, 0),
+			})
+		}
+		return out
+	}
+	series := func(want map[string]float64, c ingest.Changes) {
+		t.Helper()
+		observeCertificates(&c)
+		families, err := metrics.Registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for suffix, value := range map[string]func(float64) float64{"after": func(v float64) float64 { return v }, "before": func(float64) float64 { return 10 }} {
+			got, wanted := map[string]float64{}, map[string]float64{}
+			for k, v := range want {
+				wanted[k] = value(v)
+			}
+			for _, f := range families {
+				if f.GetName() != "porchlight_gateway_ca_certificate_not_"+suffix+"_timestamp_seconds" {
+					continue
+				}
+				for _, m := range f.GetMetric() {
+					var labels []string
+					for _, l := range m.GetLabel() {
+						labels = append(labels, l.GetValue())
+					}
+					got[strings.Join(labels, ",")] = m.GetGauge().GetValue()
+				}
+			}
+			if !maps.Equal(got, wanted) {
+				t.Errorf("not %s is %v, want %v", suffix, got, wanted)
+			}
+		}
+	}
+	policy := func(a []ingest.AuthorityCertificate) ingest.Changes {
+		return ingest.Changes{Output: ingest.Output{PolicyStatuses: []ingest.PolicyStatus{{Name: name, Authorities: a}}}}
+	}
+	series(map[string]float64{"ns/ca,last,https,Gateway ns/a": 20}, ingest.Changes{Output: ingest.Output{
+		Certificates: []ingest.GatewayCertificates{{Name: name, Authorities: ends("https", 20)}},
+	}})
+	series(map[string]float64{
+		"ns/ca,last,https,Gateway ns/a": 20, "ns/ca,last,,BackendTLSPolicy ns/a": 40, "ns/ca,first,,BackendTLSPolicy ns/a": 30,
+	}, policy(ends("", 40, 30)))
+	series(map[string]float64{"ns/ca,last,https,Gateway ns/a": 20, "ns/ca,last,,BackendTLSPolicy ns/a": 50}, policy(ends("", 50)))
+	series(map[string]float64{"ns/ca,last,,BackendTLSPolicy ns/a": 50}, ingest.Changes{Gone: []types.NamespacedName{name}})
+	series(map[string]float64{}, policy(nil))
 }
