@@ -5,6 +5,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -42,24 +43,30 @@ func Authority(m *corev1.ConfigMap) ([]*x509.Certificate, error) {
 // certificateBlock is the type of a certificate in PEM.
 const certificateBlock = "CERTIFICATE"
 
-// AuthoritiesBundle joins the CA certificates of the ConfigMaps, in PEM. One
-// that has none is left out, those whose time is not now are not.
-// SystemAuthorities have none here.
+// encodeCertificate writes a certificate in PEM: what stood around it is
+// nobody's business.
+func encodeCertificate(der []byte) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: certificateBlock, Bytes: der})
+}
+
+// AuthoritiesBundle joins the CA certificates of the ConfigMaps, in PEM, those
+// that end last first: of the certificates that a CA has had for one key, Envoy
+// looks at the first alone, and refuses what the CA signed if that one has
+// expired. A ConfigMap that has none is left out; a certificate whose time is
+// not now is not. SystemAuthorities have none here.
 func AuthoritiesBundle(a ir.Authorities, get func(namespace, name string) *corev1.ConfigMap) []byte {
-	var out []byte
+	var all []*x509.Certificate
 	for _, n := range a {
-		m := get(n.Namespace, n.Name)
-		if m == nil {
-			continue
+		if m := get(n.Namespace, n.Name); m != nil {
+			if found, err := Authority(m); err == nil {
+				all = append(all, found...)
+			}
 		}
-		all, err := Authority(m)
-		if err != nil {
-			continue
-		}
-		for _, c := range all {
-			// Written anew: what stands around it is nobody's business.
-			out = append(out, pem.EncodeToMemory(&pem.Block{Type: certificateBlock, Bytes: c.Raw})...)
-		}
+	}
+	slices.SortStableFunc(all, func(a, b *x509.Certificate) int { return b.NotAfter.Compare(a.NotAfter) })
+	var out []byte
+	for _, c := range all {
+		out = append(out, encodeCertificate(c.Raw)...)
 	}
 	return out
 }

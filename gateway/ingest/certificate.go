@@ -45,15 +45,15 @@ func Certificate(s *corev1.Secret) (ir.Certificate, error) {
 	}, nil
 }
 
-// encodeChain returns a chain in PEM, written anew: what stands around it is
-// nobody's business, and Envoy refuses a chain for it.
+// encodeChain returns a chain in PEM, written anew: Envoy refuses a chain for
+// what stands around it.
 func encodeChain(chain [][]byte) ([]byte, error) {
 	var out []byte
 	for i, der := range chain {
 		if _, err := x509.ParseCertificate(der); err != nil {
 			return nil, fmt.Errorf("certificate %d of the chain: %w", i, err)
 		}
-		out = append(out, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
+		out = append(out, encodeCertificate(der)...)
 	}
 	return out, nil
 }

@@ -63,9 +63,11 @@ func TestEnvoyRefusesWhatAnExpiredAuthoritySigned(t *testing.T) {
 		"former":  signed(t, "Former CA", former, 2, nil, former),
 		"current": signed(t, "Current CA", current, 0, nil, current),
 		"next":    signed(t, "Next CA", next, -2, nil, next),
+		// What current had before it was renewed.
+		"unrenewed": signed(t, "Current CA", current, 3, nil, current),
 	}
 	bundles := map[string][]string{
-		"current": {"current"}, "former": {"former"}, "both": {"former", "current"}, "ending": {"current", "former"}, "next": {"next"},
+		"current": {"unrenewed", "former", "current"}, "former": {"former"}, "both": {"former", "current"}, "ending": {"current", "former"}, "next": {"next"},
 		"rotation": {"current", "next"},
 	}
 	// The CA that signed the certificate of each backend, and what a request to
