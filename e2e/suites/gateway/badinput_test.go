@@ -92,6 +92,8 @@ func TestBadRules(t *testing.T) {
 	bad := map[string]string{
 		"extension": "matches: [{path: {value: /extension}}], filters: [{type: ExtensionRef, extensionRef: {group: example.com, kind: Custom, name: x}}]",
 		"regex":     "matches: [{path: {type: RegularExpression, value: '/regex(?=x)'}}, {path: {value: /regex}}]",
+		"class":     `matches: [{path: {type: RegularExpression, value: '/class/\p{Letter}+'}}, {path: {value: /class}}]`,
+		"lines":     `matches: [{path: {value: /lines}}], filters: [{type: URLRewrite, urlRewrite: {path: {type: ReplaceFullPath, replaceFullPath: "/a\nb"}}}]`,
 		"large":     `matches: [{path: {value: /large}, headers: [{name: x, type: RegularExpression, value: '\p{L}{1,900}'}]}, {path: {value: /large}}]`,
 	}
 	text := backend("web") + gateway("web", "") + route("fine", "web", "  - {matches: [{path: {value: /fine}}], backendRefs: [{name: web, port: 80}]}\n")
@@ -168,18 +170,7 @@ spec:
 	c.Apply(t, ns, route("later", "web", "  - {matches: [{path: {value: /later}}], backendRefs: [{name: web, port: 80}]}\n"))
 	c.Want(t, 200, cluster.Request{URL: base + "/later"})
 
-	cluster.Eventually(t, "the refusal is an event on the fleet", func(ctx context.Context) error {
-		var list eventsv1.EventList
-		if err := c.List(ctx, &list); err != nil {
-			return err
-		}
-		for _, e := range list.Items {
-			if e.Reason == "ConfigurationRefused" && e.Regarding.Kind == "EnvoyFleet" && e.Regarding.Name == "porchlight-envoy" {
-				return nil
-			}
-		}
-		return fmt.Errorf("it is not among %d events", len(list.Items))
-	})
+	refusalOn(t, c, "EnvoyFleet", cluster.System, "porchlight-envoy")
 	var pods corev1.PodList
 	if err := c.List(t.Context(), &pods, client.InNamespace(cluster.System), client.MatchingLabels{"app.kubernetes.io/component": "gateway"}); err != nil {
 		t.Fatal(err)
@@ -206,4 +197,74 @@ spec:
 			t.Errorf("the metrics of the gateways have no %s", series)
 		}
 	}
+}
+
+// refusalOn waits for the event that Envoys refuse what is made from an object.
+func refusalOn(t *testing.T, c *cluster.Cluster, kind, ns, name string) {
+	t.Helper()
+	cluster.Eventually(t, "the refusal is an event on "+kind+" "+name, func(ctx context.Context) error {
+		var list eventsv1.EventList
+		if err := c.List(ctx, &list); err != nil {
+			return err
+		}
+		for _, e := range list.Items {
+			if o := e.Regarding; e.Reason == "ConfigurationRefused" && o.Kind == kind && o.Namespace == ns && o.Name == name {
+				return nil
+			}
+		}
+		return fmt.Errorf("it is not among %d events", len(list.Items))
+	})
+}
+
+// An access log that Envoy does not understand is an event on the EnvoyFleet
+// that asks for it, and on the Gateway. What was served before is served on, so
+// are routes that come later, and the Gateways of other fleets.
+func TestRefusedAccessLog(t *testing.T) {
+	c := cluster.ForTest(t)
+	ns := c.Namespace(t)
+	logging := func(text string) string {
+		return fmt.Sprintf(`
+apiVersion: porchlight.dev/v1beta1
+kind: EnvoyFleet
+metadata: {name: logging, namespace: porchlight-system}
+spec: {replicas: 1, drainTime: 1s, accessLog: {text: '%s'}}
+---
+`, text)
+	}
+	c.Apply(t, ns, logging("asked for %REQ(:PATH)%")+`
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {name: logging}
+spec:
+  controllerName: porchlight.dev/gateway
+  parametersRef: {group: porchlight.dev, kind: EnvoyFleet, name: logging, namespace: porchlight-system}
+---
+`+backend("web")+strings.Replace(gateway("logged", ""), "gatewayClassName: porchlight", "gatewayClassName: logging", 1)+gateway("beside", "")+
+		route("logged", "logged", "  - {backendRefs: [{name: web, port: 80}]}\n"))
+	base := "http://" + programmed(t, c, ns, "logged")
+	c.Want(t, 200, cluster.Request{URL: base + "/first"})
+
+	c.Apply(t, ns, logging("asked for %NO_SUCH_COMMAND%"))
+	refusalOn(t, c, "EnvoyFleet", cluster.System, "logging")
+	refusalOn(t, c, "Gateway", ns, "logged")
+	c.Apply(t, ns, route("logged", "logged", "  - {matches: [{path: {type: Exact, value: /later}}], backendRefs: [{name: web, port: 80}]}\n"))
+	c.Want(t, 404, cluster.Request{URL: base + "/first"})
+	c.Want(t, 200, cluster.Request{URL: base + "/later"})
+	c.Apply(t, ns, route("beside", "beside", "  - {backendRefs: [{name: web, port: 80}]}\n"))
+	c.Want(t, 200, cluster.Request{URL: "http://" + programmed(t, c, ns, "beside") + "/"})
+
+	c.Apply(t, ns, logging("now asked for %REQ(:PATH)%"))
+	// Envoy writes its lines out every ten seconds.
+	cluster.Eventually(t, "requests are logged, as it was said before and anew", func(ctx context.Context) error {
+		if _, err := c.Send(ctx, cluster.Request{URL: base + "/anew"}); err != nil {
+			return err
+		}
+		out, err := c.Kubectl("logs", "-n", cluster.System, "-l", "porchlight.dev/fleet=logging", "-c", "envoy", "--tail=-1")
+		for _, line := range []string{"\nasked for /first\n", "\nasked for /later\n", "\nnow asked for /anew\n"} {
+			if err == nil && !strings.Contains("\n"+out, line) {
+				err = fmt.Errorf("%q is not in the log:\n%s", line, out)
+			}
+		}
+		return err
+	})
 }

@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -58,8 +59,8 @@ func TestServesIsOnThePod(t *testing.T) {
 
 func TestRefusalIsOneEventOnItsObject(t *testing.T) {
 	recorder := events.NewFakeRecorder(8)
-	task := New(nil, "ns", recorder, slog.New(slog.DiscardHandler))
-	r := ads.Refusal{Key: resource.Key{Type: resource.Listener, Name: "ns/web/80"}, Version: "1", Detail: "too bad"}
+	task := New(fake.NewClientBuilder().Build(), "ns", recorder, slog.New(slog.DiscardHandler))
+	r := ads.Refusal{Key: resource.Key{Type: resource.Route, Name: "ns/web/80"}, Version: "1", Detail: "too bad"}
 	task.Refused(edge, "p", r)
 	task.Refused(edge, "q", r)
 	r.Version = "2"
@@ -85,4 +86,31 @@ func TestRefusalIsOneEventOnItsObject(t *testing.T) {
 			t.Errorf("%v is about %s, want %s", k, got, want)
 		}
 	}
+}
+
+// What an EnvoyFleet wants to be logged is in each of its listeners: it hears
+// of that once, by its own name, and each Gateway hears that it is not served.
+func TestRefusalOfListenersIsOnTheFleet(t *testing.T) {
+	ofGroup := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "envoy-ns-web-1",
+		OwnerReferences: []metav1.OwnerReference{{Kind: "EnvoyFleet", Name: "apart"}}}}
+	recorder := &regarded{}
+	task := New(fake.NewClientBuilder().WithObjects(ofGroup).Build(), "ns", recorder, slog.New(slog.DiscardHandler))
+	group := types.NamespacedName{Namespace: "ns", Name: "envoy-ns-web-1"}
+	for _, name := range []string{"ns/web/80", "ns/web/81"} {
+		for _, version := range []string{"1", "2"} {
+			task.Refused(group, "p", ads.Refusal{Key: resource.Key{Type: resource.Listener, Name: name}, Version: version, Detail: "no such command"})
+		}
+	}
+	want := []string{"Gateway ns/web", "EnvoyFleet ns/apart", "Gateway ns/web", "Gateway ns/web", "Gateway ns/web"}
+	if !slices.Equal(recorder.objects, want) {
+		t.Errorf("events on %v, want %v", recorder.objects, want)
+	}
+}
+
+// regarded notes what events are about.
+type regarded struct{ objects []string }
+
+func (r *regarded) Eventf(about, _ runtime.Object, _, _, _, _ string, _ ...any) {
+	o := about.(client.Object)
+	r.objects = append(r.objects, o.GetObjectKind().GroupVersionKind().Kind+" "+o.GetNamespace()+"/"+o.GetName())
 }

@@ -45,7 +45,7 @@ type Task struct {
 
 	mu      sync.Mutex
 	pending map[string]report  // by pod
-	told    map[refused]string // the version
+	told    map[refused]string // the version, or the complaint
 	wake    chan struct{}
 	ready   chan struct{}
 }
@@ -91,22 +91,54 @@ func (t *Task) Serves(group types.NamespacedName, node string, listeners []strin
 }
 
 // Refused makes an event for what was refused, once for each version however
-// many Envoys refuse it.
-func (t *Task) Refused(fleet types.NamespacedName, _ string, r ads.Refusal) {
-	t.mu.Lock()
-	what := refused{fleet, r.Key}
-	known := t.told[what] == r.Version
-	t.told[what] = r.Version
-	t.mu.Unlock()
-	if known {
+// many Envoys refuse it. What a listener logs is its EnvoyFleet's to say, so
+// that hears of a listener, too, once for each complaint.
+func (t *Task) Refused(group types.NamespacedName, _ string, r ads.Refusal) {
+	own := t.isNew(refused{group, r.Key}, r.Version)
+	shared := r.Type == resource.Listener && t.isNew(refused{group, resource.Key{Type: r.Type}}, r.Detail)
+	if !own && !shared {
 		return
 	}
-	kind := string(r.Type[strings.LastIndexByte(string(r.Type), '.')+1:])
-	t.Events.Eventf(regarding(fleet, r.Key), nil, corev1.EventTypeWarning, string(reason.ConfigurationRefused), "Configure",
-		"Envoys of fleet %s refuse %s %s and keep what they had: %s", fleet.Name, kind, r.Name, r.Detail)
+	fleet := t.fleetOf(group)
+	tell := func(about client.Object) {
+		kind := string(r.Type[strings.LastIndexByte(string(r.Type), '.')+1:])
+		t.Events.Eventf(about, nil, corev1.EventTypeWarning, string(reason.ConfigurationRefused), "Configure",
+			"Envoys of fleet %s refuse %s %s and keep what they had: %s", group.Name, kind, r.Name, r.Detail)
+	}
+	if own {
+		tell(regarding(fleet, r.Key))
+	}
+	if shared {
+		tell(regarding(fleet, resource.Key{}))
+	}
 }
 
-// regarding returns the object that a resource is made from, as its name says.
+// isNew says whether what is said of the resource differs from what was last.
+func (t *Task) isNew(what refused, said string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	known := t.told[what] == said
+	t.told[what] = said
+	return !known
+}
+
+// fleetOf returns the name of the EnvoyFleet that a group of Envoys belongs to:
+// that of a shared one is the group's, that of a dedicated one is not.
+func (t *Task) fleetOf(group types.NamespacedName) types.NamespacedName {
+	var m corev1.ConfigMap
+	if err := t.Client.Get(context.Background(), group, &m); err != nil {
+		return group
+	}
+	for _, o := range m.OwnerReferences {
+		if o.Kind == "EnvoyFleet" {
+			return types.NamespacedName{Namespace: group.Namespace, Name: o.Name}
+		}
+	}
+	return group
+}
+
+// regarding returns the object that a resource is made from, as its name says;
+// the EnvoyFleet where it says none.
 func regarding(fleet types.NamespacedName, k resource.Key) client.Object {
 	part := strings.Split(k.Name, "/")
 	if len(part) < 2 {
