@@ -15,6 +15,8 @@ import (
 	"github.com/porchlight-lb/porchlight/api/v1beta1"
 	"github.com/porchlight-lb/porchlight/e2e/cluster"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -267,4 +269,52 @@ func TestParametersOfAGateway(t *testing.T) {
 			t.Errorf("gateway %s: want it refused as InvalidParameters: %v", g.Name, err)
 		}
 	}
+}
+
+// What an EnvoyFleet says of Services is what those of its Gateways are.
+func TestServicesAreAsTheFleetSays(t *testing.T) {
+	c := cluster.ForTest(t)
+	ns := c.Namespace(t)
+	c.Apply(t, ns, `
+apiVersion: porchlight.dev/v1beta1
+kind: IPAddressPool
+metadata: {name: edge, namespace: porchlight-system}
+spec: {addresses: [172.30.0.180/32], autoAssign: false}
+---
+`+fleet("edge", "{replicas: 0, service: {addressPool: edge, labels: {tier: edge}, annotations: {example.com/note: edge}}}")+
+		fleet("foreign", "{replicas: 0, service: {loadBalancerClass: example.com/other}}")+
+		site("pooled", "edge", "{}")+site("foreign", "foreign", "{}"))
+	c.Service(t, ns, "pooled-porchlight", "the pool's address, the fleet's labels and annotations", func(s *corev1.Service) bool {
+		return slices.Equal(cluster.Addresses(s), []string{"172.30.0.180"}) && s.Labels["tier"] == "edge" && s.Annotations["example.com/note"] == "edge"
+	})
+	c.Service(t, ns, "foreign-porchlight", "the class of another implementation", func(s *corev1.Service) bool {
+		return s.Spec.LoadBalancerClass != nil && *s.Spec.LoadBalancerClass == "example.com/other"
+	})
+}
+
+// Of a fleet one Envoy at a time may be evicted.
+func TestOneEnvoyIsEvictedAtATime(t *testing.T) {
+	c := cluster.ForTest(t)
+	c.Apply(t, cluster.System, fleet("guarded", "{replicas: 2, drainTime: 1s}"))
+	ready(t, c, "guarded", 2)
+	var b policyv1.PodDisruptionBudget
+	b.Namespace, b.Name = cluster.System, "guarded"
+	if err := c.Await(t.Context(), &b, &policyv1.PodDisruptionBudgetList{}, func() bool { return b.Status.DisruptionsAllowed == 1 }); err != nil {
+		t.Fatalf("the disruption budget allows %d: %v", b.Status.DisruptionsAllowed, err)
+	}
+	pods, err := envoys(t.Context(), c, "guarded")
+	if err != nil || len(pods) != 2 {
+		t.Fatalf("%d Envoys: %v", len(pods), err)
+	}
+	evict := func(p *corev1.Pod) error {
+		return c.SubResource("eviction").Create(t.Context(), p, &policyv1.Eviction{})
+	}
+	if err := evict(&pods[0]); err != nil {
+		t.Fatal(err)
+	}
+	if err := evict(&pods[1]); !apierrors.IsTooManyRequests(err) {
+		t.Errorf("the eviction of the second, right after: %v", err)
+	}
+	ended(t, c, "guarded")
+	ready(t, c, "guarded", 2)
 }

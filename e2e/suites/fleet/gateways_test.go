@@ -4,7 +4,10 @@ package fleet
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
+	"net"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -24,6 +27,39 @@ func gateways(t *testing.T, c *cluster.Cluster) []corev1.Pod {
 		t.Fatal(err)
 	}
 	return list.Items
+}
+
+// Every gateway serves xDS, the one that holds the Lease and the others, and
+// none to an Envoy without a certificate.
+func TestEveryGatewayServes(t *testing.T) {
+	c := cluster.ForTest(t)
+	pods := gateways(t, c)
+	if len(pods) < 2 {
+		t.Fatalf("there are %d gateways", len(pods))
+	}
+	for _, p := range pods {
+		conn, err := c.Lab.Dialer(p.Spec.NodeName)(t.Context(), "tcp", net.JoinHostPort(p.Status.PodIP, "18000"))
+		if err != nil {
+			t.Errorf("%s: %v", p.Name, err)
+			continue
+		}
+		defer conn.Close()
+		asked := false
+		session := tls.Client(conn, &tls.Config{
+			InsecureSkipVerify: true, // who answers there is not the question
+			NextProtos:         []string{"h2"},
+			GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+				asked = true
+				return &tls.Certificate{}, nil
+			},
+		})
+		if err := session.HandshakeContext(t.Context()); err != nil || !asked {
+			t.Errorf("%s asks for a certificate: %v; %v", p.Name, asked, err)
+		}
+		if _, err := session.Read(make([]byte, 1)); err == nil || !strings.Contains(err.Error(), "certificate required") {
+			t.Errorf("%s says to one who has none: %v", p.Name, err)
+		}
+	}
 }
 
 // connected waits until the gateways have as many streams as there are Envoys.

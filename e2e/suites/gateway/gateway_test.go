@@ -87,6 +87,8 @@ type echoed struct {
 	Host    string              `json:"host"`
 	Headers map[string][]string `json:"headers"`
 	Pod     string              `json:"pod"`
+
+	Namespace string `json:"namespace"`
 }
 
 func echo(t *testing.T, body string) echoed {
@@ -257,12 +259,12 @@ func TestGatewaysShareTheFleetButNotThePort(t *testing.T) {
 	}
 }
 
-// A Gateway that goes leaves nothing: its Service, and so its address, goes.
+// A Gateway that goes leaves nothing: its Service goes, and its address is free.
 func TestGatewayDeleted(t *testing.T) {
 	c := cluster.ForTest(t)
 	ns := c.Namespace(t)
 	c.Apply(t, ns, gateway("brief", ""))
-	programmed(t, c, ns, "brief")
+	address := programmed(t, c, ns, "brief")
 	if err := c.Delete(t.Context(), &gatewayv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "brief"}}); err != nil {
 		t.Fatal(err)
 	}
@@ -273,4 +275,8 @@ func TestGatewayDeleted(t *testing.T) {
 		}
 		return err
 	})
+	c.Apply(t, ns, strings.Replace(gateway("heir", ""), "  listeners:", "  addresses: [{value: "+address+"}]\n  listeners:", 1))
+	if got := programmed(t, c, ns, "heir"); got != address {
+		t.Errorf("another Gateway asks for the address %s that is free, and has %s", address, got)
+	}
 }

@@ -270,3 +270,28 @@ spec:
 	routeSays(t, c, stranger, "site", "Accepted", metav1.ConditionTrue, "Accepted")
 	answeredBy(t, c, cluster.Request{URL: url, Host: "stranger.example"}, "site")
 }
+
+// Or each team has its own: none sees what is another's, and a route that
+// names the Gateway of another team is refused.
+func TestTeamsWithAGatewayEach(t *testing.T) {
+	c := cluster.ForTest(t)
+	red, blue := c.Namespace(t), c.Namespace(t)
+	for _, ns := range []string{red, blue} {
+		c.Apply(t, ns, backend("site")+gateway("own", "")+attached("HTTPRoute", "site", "{name: own}", "", "site", 80))
+	}
+	c.Apply(t, blue, attached("HTTPRoute", "intruder", "{name: own, namespace: "+red+"}", "  hostnames: [intruder.example]\n", "site", 80))
+	url := map[string]string{}
+	for _, ns := range []string{red, blue} {
+		url[ns] = "http://" + programmed(t, c, ns, "own") + "/"
+		if e := answeredBy(t, c, cluster.Request{URL: url[ns]}, "site"); e.Namespace != ns {
+			t.Errorf("the Gateway of %s is answered from %s", ns, e.Namespace)
+		}
+	}
+	if url[red] == url[blue] {
+		t.Errorf("both are at %s", url[red])
+	}
+	routeSays(t, c, blue, "intruder", "Accepted", metav1.ConditionFalse, string(gatewayv1.RouteReasonNotAllowedByListeners))
+	if e := answeredBy(t, c, cluster.Request{URL: url[red], Host: "intruder.example"}, "site"); e.Namespace != red {
+		t.Errorf("a route of %s took traffic of %s", e.Namespace, red)
+	}
+}

@@ -82,6 +82,11 @@ func TestDeployment(t *testing.T) {
 			t.Errorf("container %s may do more than it needs", c.Name)
 		}
 	}
+	b := render(t, w, 0).budget
+	if b == nil || b.Spec.MaxUnavailable.IntValue() != 1 || b.Spec.MinAvailable != nil || *b.Spec.UnhealthyPodEvictionPolicy != policyv1.AlwaysAllow ||
+		len(b.Spec.Selector.MatchLabels) != 1 || b.Spec.Selector.MatchLabels[Label] != pod.Labels[Label] {
+		t.Errorf("disruption budget %+v", b)
+	}
 	before := pod.Annotations["porchlight.dev/config"]
 	w.Fleet.Spec.Image, w.Fleet.Spec.Replicas = "envoy:2", ptr(int32(0))
 	if d := render(t, w, 5).deployment; d.Spec.Template.Spec.Containers[0].Image != "envoy:2" || *d.Spec.Replicas != 0 ||
@@ -155,6 +160,11 @@ func TestAutoscaling(t *testing.T) {
 	}
 	if m := h.Spec.Metrics[0].ContainerResource; m.Container != "envoy" || m.Name != corev1.ResourceCPU || *m.Target.AverageUtilization != 70 {
 		t.Errorf("metric %+v", m)
+	}
+	w.Fleet.Spec.Autoscaling.CPUUtilization, w.Fleet.Spec.Autoscaling.MemoryUtilization = nil, ptr(int32(80))
+	h = render(t, w, 0).autoscaler
+	if m := h.Spec.Metrics[0].ContainerResource; len(h.Spec.Metrics) != 1 || m.Name != corev1.ResourceMemory || *m.Target.AverageUtilization != 80 {
+		t.Errorf("metrics %+v", h.Spec.Metrics)
 	}
 }
 

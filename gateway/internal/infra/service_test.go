@@ -71,15 +71,19 @@ func TestServiceOfALongName(t *testing.T) {
 
 func TestServiceIsOfTheGateway(t *testing.T) {
 	f := &v1beta1.EnvoyFleet{}
-	f.Spec.Service = v1beta1.FleetService{ExternalTrafficPolicy: "Local", AddressPool: "public", Labels: map[string]string{"team": "fleet", "x": "y"}}
+	class := "example.com/other"
+	f.Spec.Service = v1beta1.FleetService{
+		ExternalTrafficPolicy: "Local", AddressPool: "public", LoadBalancerClass: &class,
+		Labels: map[string]string{"team": "fleet", "x": "y"}, Annotations: map[string]string{"note": "fleet", "v": "w"},
+	}
 	s := service(wanted(), f, []corev1.ServicePort{servicePort(wanted().Ports[0], 20007)})
-	if !Ours(s, "web") || s.Labels["team"] != "a" || s.Labels["x"] != "y" || s.Annotations["note"] != "b" {
+	if !Ours(s, "web") || s.Labels["team"] != "a" || s.Labels["x"] != "y" || s.Annotations["note"] != "b" || s.Annotations["v"] != "w" {
 		t.Errorf("metadata %v %v", s.Labels, s.Annotations)
 	}
 	if s.Annotations["porchlight.dev/loadBalancerIPs"] != "192.0.2.1,2001:db8::1" || s.Annotations["porchlight.dev/address-pool"] != "public" {
 		t.Errorf("annotations %v", s.Annotations)
 	}
-	if s.Spec.Selector != nil || s.Spec.ExternalTrafficPolicy != "Local" || *s.Spec.IPFamilyPolicy != corev1.IPFamilyPolicyPreferDualStack {
+	if s.Spec.Selector != nil || s.Spec.ExternalTrafficPolicy != "Local" || *s.Spec.LoadBalancerClass != class || *s.Spec.IPFamilyPolicy != corev1.IPFamilyPolicyPreferDualStack {
 		t.Errorf("spec %+v", s.Spec)
 	}
 
