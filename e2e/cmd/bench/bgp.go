@@ -175,7 +175,7 @@ func (r *routes) endpointReady(ctx context.Context, set settings) (row, error) {
 		if err != nil {
 			return row{}, err
 		}
-		took = append(took, float64(m.At.Sub(at).Microseconds())/1000)
+		took = append(took, milliseconds(m.At.Sub(at)))
 		at = time.Now()
 		if err := r.put(ctx, r.namespace, endpoint(false)); err != nil {
 			return row{}, err
@@ -274,7 +274,7 @@ func (r *routes) cut(ctx context.Context, victim string, announced []netip.Prefi
 		if err != nil {
 			return nil, err
 		}
-		gone = append(gone, float64(c.At.Sub(at).Microseconds())/1000)
+		gone = append(gone, milliseconds(c.At.Sub(at)))
 	}
 	return gone, nil
 }

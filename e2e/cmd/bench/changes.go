@@ -58,7 +58,7 @@ spec:
 		if err != nil {
 			return nil, err
 		}
-		took = append(took, float64(at.Sub(began).Microseconds())/1000)
+		took = append(took, milliseconds(at.Sub(began)))
 		if err := pause(ctx, between); err != nil {
 			return nil, err
 		}

@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/porchlight-lb/porchlight/e2e/cluster"
 )
@@ -50,6 +51,8 @@ func (s samples) quantile(q float64) float64 {
 	slices.Sort(sorted)
 	return sorted[max(0, int(math.Ceil(q*float64(len(sorted))))-1)]
 }
+
+func milliseconds(d time.Duration) float64 { return d.Seconds() * 1000 }
 
 func newRow(name, unit string, all samples, figure float64, against string, target float64) row {
 	return row{Name: name, Unit: unit, Samples: all, Figure: figure, Against: against, Target: target, OK: figure <= target}
