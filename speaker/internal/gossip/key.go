@@ -6,13 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/rest"
 
 	"github.com/porchlight-lb/porchlight/internal/names"
+	"github.com/porchlight-lb/porchlight/speaker/internal/kube"
 )
 
 // +kubebuilder:rbac:groups="",namespace=porchlight-system,resources=secrets,resourceNames=porchlight-gossip,verbs=get;update
@@ -24,24 +24,18 @@ const keySize = 32
 // The first speaker to read it so makes the key: of several, the API server
 // takes one, and the others read that. What is there is never changed. Key
 // waits for a Secret that is missing, or has something else in the key's place.
-func Key(ctx context.Context, log *slog.Logger, core rest.Interface, namespace string) ([]byte, error) {
-	for {
-		key, err := keyOf(ctx, core, namespace)
-		switch {
-		case err == nil:
-			return key, nil
-		case apierrors.IsConflict(err):
-			continue // another speaker was first
-		case apierrors.IsNotFound(err):
-			err = errors.New("it is not there: it comes with the manifests of the speaker, apply them again")
+func Key(ctx context.Context, log *slog.Logger, core rest.Interface, namespace string) (key []byte, err error) {
+	err = kube.Insist(ctx, log, fmt.Sprintf("reading the gossip key of Secret %s/%s", namespace, names.GossipSecret), func() (err error) {
+		key, err = keyOf(ctx, core, namespace)
+		for apierrors.IsConflict(err) { // another speaker was first
+			key, err = keyOf(ctx, core, namespace)
 		}
-		log.Warn("waiting for the gossip key", "secret", namespace+"/"+names.GossipSecret, "error", err)
-		select {
-		case <-ctx.Done():
-			return nil, fmt.Errorf("waiting for the gossip key in Secret %s/%s: %w", namespace, names.GossipSecret, err)
-		case <-time.After(time.Second):
+		if apierrors.IsNotFound(err) {
+			return errors.New("it is not there: it comes with the manifests of the speaker, apply them again")
 		}
-	}
+		return err
+	})
+	return key, err
 }
 
 // keyOf reads the key, or makes it where there is none.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -19,25 +18,18 @@ func Owners(ctx context.Context, log *slog.Logger, core rest.Interface, namespac
 	if pod == "" {
 		return nil, nil
 	}
-	for {
-		var p corev1.Pod
+	var p corev1.Pod
+	err := Insist(ctx, log, fmt.Sprintf("reading pod %s/%s", namespace, pod), func() error {
 		err := core.Get().Namespace(namespace).Resource("pods").Name(pod).Do(ctx).Into(&p)
 		if apierrors.IsNotFound(err) {
-			return nil, nil
+			return nil
 		}
-		if err == nil {
-			var out []metav1.OwnerReference
-			for _, o := range p.OwnerReferences {
-				// What controls the pod does not control what the pod writes.
-				out = append(out, metav1.OwnerReference{APIVersion: o.APIVersion, Kind: o.Kind, Name: o.Name, UID: o.UID})
-			}
-			return out, nil
-		}
-		log.Warn("reading what the pod belongs to", "pod", namespace+"/"+pod, "error", err)
-		select {
-		case <-ctx.Done():
-			return nil, fmt.Errorf("reading pod %s/%s: %w", namespace, pod, context.Cause(ctx))
-		case <-time.After(time.Second):
-		}
+		return err
+	})
+	var out []metav1.OwnerReference
+	for _, o := range p.OwnerReferences {
+		// What controls the pod does not control what the pod writes.
+		out = append(out, metav1.OwnerReference{APIVersion: o.APIVersion, Kind: o.Kind, Name: o.Name, UID: o.UID})
 	}
+	return out, err
 }
