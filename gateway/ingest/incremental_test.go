@@ -191,6 +191,36 @@ func genListener(t *rapid.T, name string) gwv1.Listener {
 	return l
 }
 
+// aging are objects of which something else is said as time goes by: a listener
+// with a certificate that checks its clients, and a policy that counts.
+func aging(t *rapid.T) []metav1.Object {
+	certificate, key := pem()
+	in := func(name string) metav1.ObjectMeta { return metav1.ObjectMeta{Namespace: "infra", Name: name} }
+	g := &gwv1.Gateway{ObjectMeta: in("g0")}
+	g.Spec.GatewayClassName = "c0"
+	g.Spec.Listeners = []gwv1.Listener{
+		{Name: "http", Port: 80, Protocol: gwv1.HTTPProtocolType},
+		{Name: "https", Port: 82, Protocol: gwv1.HTTPSProtocolType, TLS: &gwv1.ListenerTLSConfig{CertificateRefs: []gwv1.SecretObjectReference{{Name: "c"}}}},
+	}
+	g.Spec.TLS = &gwv1.GatewayTLSConfig{Frontend: &gwv1.FrontendTLSConfig{Default: gwv1.TLSConfig{Validation: &gwv1.FrontendTLSValidation{
+		CACertificateRefs: []gwv1.ObjectReference{{Kind: "ConfigMap", Name: "ca"}},
+	}}}}
+	r := &gwv1.HTTPRoute{ObjectMeta: in("r0")}
+	r.Spec.ParentRefs = []gwv1.ParentReference{{Name: "g0"}}
+	r.Spec.Rules = []gwv1.HTTPRouteRule{{BackendRefs: []gwv1.HTTPBackendRef{{BackendRef: gwv1.BackendRef{
+		BackendObjectReference: gwv1.BackendObjectReference{Name: "s0", Port: ptr(int32(80))},
+	}}}}}
+	p := &gwv1.BackendTLSPolicy{ObjectMeta: in("p0")}
+	p.Spec.TargetRefs = []gwv1.LocalPolicyTargetReferenceWithSectionName{{LocalPolicyTargetReference: gwv1.LocalPolicyTargetReference{Kind: "Service", Name: "s0"}}}
+	p.Spec.Validation = gwv1.BackendTLSPolicyValidation{Hostname: "x.io", CACertificateRefs: []gwv1.LocalObjectReference{{Kind: "ConfigMap", Name: "ca"}}}
+	return []metav1.Object{
+		g, r, p,
+		&corev1.Secret{ObjectMeta: in("c"), Data: map[string][]byte{"tls.crt": []byte(certificate), "tls.key": []byte(key)}},
+		&corev1.ConfigMap{ObjectMeta: in("ca"), Data: map[string]string{"ca.crt": rapid.SampledFrom(authorities()).Draw(t, "authority")}},
+		&corev1.Service{ObjectMeta: in("s0"), Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: "a", Port: 80}}}},
+	}
+}
+
 // genObject draws an object of any kind.
 func genObject(t *rapid.T) metav1.Object {
 	certificate, key := pem()
@@ -388,9 +418,14 @@ func TestIncrementalIsFull(t *testing.T) {
 		}
 		set(&v1beta1.EnvoyFleet{ObjectMeta: metav1.ObjectMeta{Name: "porchlight-envoy", Namespace: "porchlight-system"}})
 		set(&gwv1.GatewayClass{ObjectMeta: metav1.ObjectMeta{Name: "c0"}, Spec: gwv1.GatewayClassSpec{ControllerName: "porchlight.dev/gateway"}})
+		if rapid.Bool().Draw(t, "aging") {
+			for _, o := range aging(t) {
+				set(o)
+			}
+		}
 		for range rapid.IntRange(5, 40).Draw(t, "events") {
-			switch what := rapid.IntRange(0, 10).Draw(t, "event"); {
-			case what == 10:
+			switch what := rapid.IntRange(0, 11).Draw(t, "event"); {
+			case what >= 10:
 				// The certificate ends on the 27th.
 				c.now = c.now.Add(time.Duration(rapid.IntRange(1, 5).Draw(t, "days")) * 24 * time.Hour)
 				tr.SetTime(c.now)
