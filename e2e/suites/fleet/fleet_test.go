@@ -292,6 +292,24 @@ spec: {addresses: [172.30.0.180/32], autoAssign: false}
 	})
 }
 
+// An EnvoyFleet that asks for what Kubernetes refuses says what, until it is
+// mended; nobody else waits for it.
+func TestRefusedWorkload(t *testing.T) {
+	c := cluster.ForTest(t)
+	c.Apply(t, cluster.System, fleet("greedy", "{replicas: 1, resources: {requests: {cpu: 20m}, limits: {cpu: 10m}}}"))
+	f := &v1beta1.EnvoyFleet{ObjectMeta: metav1.ObjectMeta{Namespace: cluster.System, Name: "greedy"}}
+	if err := c.Await(t.Context(), f, &v1beta1.EnvoyFleetList{}, func() bool {
+		return cluster.Condition(f.Status.Conditions, "Ready", metav1.ConditionFalse, "EnvoysNotReady") &&
+			strings.Contains(f.Status.Conditions[0].Message, "must be less than or equal to cpu limit")
+	}); err != nil {
+		t.Errorf("fleet greedy: want it said that the API server refuses it: %v", err)
+	}
+	c.Apply(t, cluster.System, fleet("modest", "{replicas: 1}"))
+	ready(t, c, "modest", 1)
+	c.Apply(t, cluster.System, fleet("greedy", "{replicas: 1, resources: {requests: {cpu: 10m}, limits: {cpu: 100m}}}"))
+	ready(t, c, "greedy", 1)
+}
+
 // Of a fleet one Envoy at a time may be evicted.
 func TestOneEnvoyIsEvictedAtATime(t *testing.T) {
 	c := cluster.ForTest(t)

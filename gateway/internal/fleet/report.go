@@ -20,8 +20,9 @@ import (
 type count struct{ wanted, ready int32 }
 
 // report writes the statuses of the EnvoyFleets where they have changed. That
-// of a dedicated one sums up the Envoys of all its Gateways.
-func (t *Task) report(ctx context.Context, fleets []Wanted) error {
+// of a dedicated one sums up the Envoys of all its Gateways. One that the API
+// server refuses to have run as it says is not ready, whatever runs.
+func (t *Task) report(ctx context.Context, fleets []Wanted, refused map[string]error) error {
 	counts := map[string]count{}
 	for i := range fleets {
 		w := &fleets[i]
@@ -38,7 +39,8 @@ func (t *Task) report(ctx context.Context, fleets []Wanted) error {
 	}
 	var errs []error
 	for i := range list.Items {
-		errs = append(errs, t.write(ctx, &list.Items[i], counts[list.Items[i].Name]))
+		name := list.Items[i].Name
+		errs = append(errs, t.write(ctx, &list.Items[i], counts[name], refused[name]))
 	}
 	return errors.Join(errs...)
 }
@@ -71,7 +73,7 @@ func (t *Task) count(ctx context.Context, w *Wanted) (count, error) {
 	return c, nil
 }
 
-func (t *Task) write(ctx context.Context, f *v1beta1.EnvoyFleet, n count) error {
+func (t *Task) write(ctx context.Context, f *v1beta1.EnvoyFleet, n count, refused error) error {
 	updated := f.DeepCopy()
 	updated.Status.Replicas, updated.Status.ReadyReplicas = n.wanted, n.ready
 	c := metav1.Condition{
@@ -79,8 +81,11 @@ func (t *Task) write(ctx context.Context, f *v1beta1.EnvoyFleet, n count) error 
 		ObservedGeneration: f.Generation, LastTransitionTime: metav1.NewTime(t.Now()),
 		Message: fmt.Sprintf("%d of %d Envoys are ready.", n.ready, n.wanted),
 	}
-	if n.ready < n.wanted {
+	if n.ready < n.wanted || refused != nil {
 		c.Status, c.Reason = metav1.ConditionFalse, string(reason.EnvoysNotReady)
+	}
+	if refused != nil {
+		c.Message += " They cannot be run as the spec says: " + refused.Error()
 	}
 	meta.SetStatusCondition(&updated.Status.Conditions, c)
 	if equality.Semantic.DeepEqual(f.Status, updated.Status) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/porchlight-lb/porchlight/gateway/internal/apply"
@@ -92,12 +93,16 @@ func (t *Task) keep(ctx context.Context, fleets []Wanted, known bool) error {
 	}
 	var errs []error
 	kept := map[string]objects{}
+	refused := map[string]error{} // by EnvoyFleet
 	for i := range fleets {
 		rendered, err := t.run(ctx, &fleets[i])
 		kept[fleets[i].Name.Name] = rendered
+		if apierrors.IsInvalid(err) {
+			refused[fleets[i].Fleet.Name] = err
+		}
 		errs = append(errs, err)
 	}
-	errs = append(errs, t.prune(ctx, kept), t.report(ctx, fleets))
+	errs = append(errs, t.prune(ctx, kept), t.report(ctx, fleets, refused))
 	return errors.Join(errs...)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -11,10 +12,13 @@ import (
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/porchlight-lb/porchlight/api/v1beta1"
 	"github.com/porchlight-lb/porchlight/gateway/internal/certs"
@@ -140,5 +144,32 @@ func TestReport(t *testing.T) {
 	w.keeps(two)
 	if s := got(); s.Replicas != 2 || s.ReadyReplicas != 2 || s.Conditions[0].Reason != string(reason.Ready) {
 		t.Errorf("status %+v", s)
+	}
+}
+
+// An EnvoyFleet whose workload the API server refuses says so, and others run.
+func TestRefusedWorkload(t *testing.T) {
+	bad := &v1beta1.EnvoyFleet{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "bad"}}
+	w := newWorld(t, bad)
+	w.Client = interceptor.NewClient(w.Client.(client.WithWatch), interceptor.Funcs{
+		Apply: func(ctx context.Context, c client.WithWatch, o runtime.ApplyConfiguration, opts ...client.ApplyOption) error {
+			if u := o.(interface {
+				GetName() string
+				GetKind() string
+			}); u.GetName() == "bad" && u.GetKind() == "Deployment" {
+				return apierrors.NewInvalid(appsv1.SchemeGroupVersion.WithKind("Deployment").GroupKind(), "bad", nil)
+			}
+			return c.Apply(ctx, o, opts...)
+		},
+	})
+	if err := w.keep(context.Background(), []Wanted{*wanted("bad"), *wanted("good")}, true); !apierrors.IsInvalid(err) {
+		t.Errorf("it went on with %v", err)
+	}
+	w.has("good", "ConfigMap", "Deployment", "PodDisruptionBudget", "Secret")
+	if err := w.Client.Get(context.Background(), client.ObjectKeyFromObject(bad), bad); err != nil {
+		t.Fatal(err)
+	}
+	if c := bad.Status.Conditions[0]; c.Reason != string(reason.EnvoysNotReady) || !strings.Contains(c.Message, `"bad" is invalid`) {
+		t.Errorf("condition %+v", c)
 	}
 }
