@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -87,18 +88,28 @@ func TestEnvoyAnswers(t *testing.T) {
 	}
 }
 
-// An invalid backend fails its share of the requests, and no more.
+// A backend that is invalid, or has no endpoints, fails its share of the
+// requests, and no more.
 func TestEnvoySharesByWeight(t *testing.T) {
-	g := run(t, envoybin.Path(t), served(t, readCase(t, filepath.Join(cases, "backends.txtar"))))
-	const n = 1000
-	status := map[int]int{}
-	for range n {
-		r := g.do(t, "80 GET http://example.org/partly")
-		status[r.StatusCode]++
-	}
-	// Weights 8 and 2; 5 standard deviations are 63.
-	if bad := status[500]; status[200]+bad != n || bad < 200-63 || bad > 200+63 {
-		t.Errorf("%d requests have these statuses: %v; want about 200 × 500 and 200 for the others", n, status)
+	for _, tt := range []struct {
+		name, request string
+		fails         int
+		share         float64
+	}{
+		{"backends", "80 GET http://example.org/partly", 500, 0.2},
+		{"backends", "80 GET http://example.org/few-endpoints", 503, 0.2},
+		{"grpc", "80 POST http://grpc.example.org/any.Service/Method", 503, 0.5},
+	} {
+		g := run(t, envoybin.Path(t), served(t, readCase(t, filepath.Join(cases, tt.name+".txtar"))))
+		const n = 1000
+		status := map[int]int{}
+		for range n {
+			status[g.do(t, tt.request).StatusCode]++
+		}
+		far := 5 * math.Sqrt(n*tt.share*(1-tt.share)) // five standard deviations
+		if bad := status[tt.fails]; status[200]+bad != n || math.Abs(float64(bad)-n*tt.share) > far {
+			t.Errorf("%s has the statuses %v; want about %v × %d and 200 for the others", tt.request, status, n*tt.share, tt.fails)
+		}
 	}
 }
 
