@@ -282,14 +282,18 @@ metadata: {name: edge, namespace: porchlight-system}
 spec: {addresses: [172.30.0.180/32], autoAssign: false}
 ---
 `+fleet("edge", "{replicas: 0, service: {addressPool: edge, labels: {tier: edge}, annotations: {example.com/note: edge}}}")+
-		fleet("foreign", "{replicas: 0, service: {loadBalancerClass: example.com/other}}")+
+		fleet("foreign", "{replicas: 0}")+
 		site("pooled", "edge", "{}")+site("foreign", "foreign", "{}"))
 	c.Service(t, ns, "pooled-porchlight", "the pool's address, the fleet's labels and annotations", func(s *corev1.Service) bool {
 		return slices.Equal(cluster.Addresses(s), []string{"172.30.0.180"}) && s.Labels["tier"] == "edge" && s.Annotations["example.com/note"] == "edge"
 	})
-	c.Service(t, ns, "foreign-porchlight", "the class of another implementation", func(s *corev1.Service) bool {
-		return s.Spec.LoadBalancerClass != nil && *s.Spec.LoadBalancerClass == "example.com/other"
-	})
+	// The class of a Service is for its life, so there is another Service.
+	for _, class := range []string{"example.com/other", "example.com/another"} {
+		c.Apply(t, ns, fleet("foreign", "{replicas: 0, service: {loadBalancerClass: "+class+"}}"))
+		c.Service(t, ns, "foreign-porchlight", "the class "+class, func(s *corev1.Service) bool {
+			return s.Spec.LoadBalancerClass != nil && *s.Spec.LoadBalancerClass == class
+		})
+	}
 }
 
 // An EnvoyFleet that asks for what Kubernetes refuses says what, until it is

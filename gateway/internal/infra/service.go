@@ -191,9 +191,11 @@ func onlyFamily(addresses []netip.Addr) (only corev1.IPFamily, ok bool) {
 }
 
 // movable says whether the live Service can become the wanted one: the first
-// family of a Service is for its life.
+// family and the class of a Service are for its life.
 func movable(live, wanted *corev1.Service) bool {
-	return len(live.Spec.IPFamilies) == 0 || len(wanted.Spec.IPFamilies) == 0 || live.Spec.IPFamilies[0] == wanted.Spec.IPFamilies[0]
+	class := wanted.Spec.LoadBalancerClass
+	return (len(live.Spec.IPFamilies) == 0 || len(wanted.Spec.IPFamilies) == 0 || live.Spec.IPFamilies[0] == wanted.Spec.IPFamilies[0]) &&
+		(class == nil || live.Spec.LoadBalancerClass != nil && *live.Spec.LoadBalancerClass == *class)
 }
 
 // serviceLabels are those that the gateway itself relies on.

@@ -87,6 +87,22 @@ func TestServiceIsOfTheGateway(t *testing.T) {
 		t.Errorf("spec %+v", s.Spec)
 	}
 
+	f.Spec.Service.LoadBalancerClass = nil
+	other := "example.com/another"
+	for name, c := range map[string]struct {
+		live, wanted *string
+		want         bool
+	}{
+		"none": {nil, nil, true}, "the same": {&class, &class, true}, "one where there was none": {nil, &class, false},
+		"another": {&class, &other, false}, "one that the cluster gave": {&class, nil, true},
+	} {
+		live, s := &corev1.Service{}, &corev1.Service{}
+		live.Spec.LoadBalancerClass, s.Spec.LoadBalancerClass = c.live, c.wanted
+		if got := movable(live, s); got != c.want {
+			t.Errorf("class, %s: movable %v, want %v", name, got, c.want)
+		}
+	}
+
 	one := wanted()
 	one.Addresses = one.Addresses[1:]
 	if s := service(one, f, nil); *s.Spec.IPFamilyPolicy != corev1.IPFamilyPolicySingleStack || !slices.Equal(s.Spec.IPFamilies, []corev1.IPFamily{corev1.IPv6Protocol}) {

@@ -228,12 +228,15 @@ func (t *Task) put(ctx context.Context, w *Wanted, f *v1beta1.EnvoyFleet, ports 
 		return nil
 	case !movable(live, s):
 		// The event of its deletion brings the next plan, which makes it anew.
-		t.Log.Info("Service deleted: its first family cannot change", "gateway", w.Name.String(), "service", s.Name)
+		t.Log.Info("Service deleted: its first family or class cannot change", "gateway", w.Name.String(), "service", s.Name)
 		err := t.Client.Delete(ctx, live, client.Preconditions{UID: &live.UID})
 		if client.IgnoreNotFound(err) != nil {
-			return fmt.Errorf("deleting Service %s, whose first family cannot change: %w", key, err)
+			return fmt.Errorf("deleting Service %s, whose first family or class cannot change: %w", key, err)
 		}
 		return nil
+	case s.Spec.LoadBalancerClass == nil:
+		// Who wants none may be given one by the cluster, and then has it.
+		s.Spec.LoadBalancerClass = live.Spec.LoadBalancerClass
 	}
 	wrote, err := apply.Object(ctx, t.Client, s)
 	if err != nil {
