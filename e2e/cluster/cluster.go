@@ -310,22 +310,29 @@ func Condition(conditions []metav1.Condition, kind string, status metav1.Conditi
 // such as whether a packet gets through.
 func Eventually(t *testing.T, what string, try func(ctx context.Context) error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), Patience)
+	if err := Poll(t.Context(), 100*time.Millisecond, try); err != nil {
+		t.Fatalf("%s: %v", what, err)
+	}
+}
+
+// Poll tries at an interval until try returns nil, for as long as Patience.
+func Poll(ctx context.Context, interval time.Duration, try func(ctx context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
-	tick := time.NewTicker(100 * time.Millisecond)
+	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	var last error // what a try said that was not cut off
 	for {
 		err := try(ctx)
 		if err == nil {
-			return
+			return nil
 		}
 		if ctx.Err() == nil || last == nil {
 			last = err
 		}
 		select {
 		case <-ctx.Done():
-			t.Fatalf("%s: waited %v: %v", what, Patience, last)
+			return fmt.Errorf("waited %v: %w", Patience, last)
 		case <-tick.C:
 		}
 	}

@@ -2,8 +2,21 @@ package cluster
 
 import (
 	"context"
+	"fmt"
 	"strings"
 )
+
+// Reinstall has the lab's own installation in place of whatever is there.
+func (c *Cluster) Reinstall(ctx context.Context) error {
+	err := c.Wipe(ctx)
+	if err == nil {
+		err = c.Lab.Install(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("installing Porchlight again: %w", err)
+	}
+	return nil
+}
 
 // Wipe takes away all of Porchlight, however it was installed, and the Gateway
 // API with it.

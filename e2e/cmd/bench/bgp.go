@@ -25,6 +25,8 @@ const (
 	prefixes, addressesOf = 10000, 250
 	// step bounds what is waited for in one measurement.
 	step = time.Minute
+	// often is how often is asked whether something has come to pass.
+	often = 20 * time.Millisecond
 )
 
 // What is announced, and to whom: FRR, over either family.
@@ -143,7 +145,7 @@ func (r *routes) endpointReady(ctx context.Context, set settings) (row, error) {
 	// from waits for the first message of a node after a moment that ok accepts.
 	from := func(at time.Time, ok func(probe.BGPMessage) bool) (probe.BGPMessage, error) {
 		var found probe.BGPMessage
-		err := poll(ctx, func() error {
+		err := cluster.Poll(ctx, often, func(ctx context.Context) error {
 			messages, err := seen.Messages()
 			if err != nil {
 				return err
@@ -223,7 +225,7 @@ spec:
 			}
 		}
 		for _, p := range announced {
-			if err := poll(ctx, func() error { return r.forwards(ctx, p, len(names)) }); err != nil {
+			if err := cluster.Poll(ctx, often, func(ctx context.Context) error { return r.forwards(ctx, p, len(names)) }); err != nil {
 				return row{}, err
 			}
 		}
@@ -305,7 +307,7 @@ spec: {type: LoadBalancer, ports: [{port: 80, targetPort: 3000}], selector: {app
 	if err := r.put(ctx, r.namespace, text.String()); err != nil {
 		return row{}, err
 	}
-	if err := poll(ctx, func() error {
+	if err := cluster.Poll(ctx, often, func(ctx context.Context) error {
 		var all corev1.ServiceList
 		if err := r.List(ctx, &all, client.InNamespace(r.namespace)); err != nil {
 			return err
@@ -412,7 +414,7 @@ func (r *routes) watched(ctx context.Context, peer string) error {
 }
 
 func (r *routes) sessions(ctx context.Context, peer string, ok func(v1beta1.BGPSessionStateStatus) bool) error {
-	return poll(ctx, func() error {
+	return cluster.Poll(ctx, often, func(ctx context.Context) error {
 		var all v1beta1.BGPSessionStateList
 		if err := r.List(ctx, &all, client.InNamespace(cluster.System)); err != nil {
 			return err
@@ -441,23 +443,4 @@ func (r *routes) forwards(ctx context.Context, p netip.Prefix, nodes int) error 
 		err = fmt.Errorf("FRR forwards %s: %q; want %d nodes", p, out, nodes)
 	}
 	return err
-}
-
-// poll tries until try returns nil.
-func poll(ctx context.Context, try func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*step)
-	defer cancel()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := try()
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return errors.Join(err, ctx.Err())
-		case <-tick.C:
-		}
-	}
 }

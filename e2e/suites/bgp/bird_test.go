@@ -31,7 +31,7 @@ func (f *fabric) configureBIRD(t *testing.T, more string) {
 		if err := f.loadBIRD(ctx, birdSessions.ReplaceAllString(string(text), "")); err != nil {
 			return err
 		}
-		if err := eventually(ctx, func() error {
+		if err := cluster.Poll(ctx, 100*time.Millisecond, func(ctx context.Context) error {
 			out, err := f.On(ctx, lab.HostBIRD, "birdc", "show", "protocols")
 			if err == nil && strings.Contains(out, "BGP") {
 				err = errors.New(out)
@@ -79,23 +79,4 @@ func (f *fabric) loadBIRD(ctx context.Context, text string) error {
 		err = errors.New(out)
 	}
 	return err
-}
-
-// eventually is cluster.Eventually for a test's cleanup.
-func eventually(ctx context.Context, try func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, cluster.Patience)
-	defer cancel()
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := try()
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("waited %v: %w", cluster.Patience, err)
-		case <-tick.C:
-		}
-	}
 }

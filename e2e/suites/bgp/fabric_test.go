@@ -7,6 +7,7 @@ package bgp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -55,20 +56,12 @@ type fabric struct {
 var shared *fabric
 
 func TestMain(m *testing.M) {
-	os.Exit(func() int {
-		ctx := context.Background()
-		c, err := cluster.Open()
-		if err == nil {
-			shared = &fabric{Cluster: c, nodes: map[netip.Addr]string{}}
-			defer shared.remove(ctx)
-			err = shared.prepare(ctx)
-		}
-		if err != nil {
-			fmt.Fprintln(os.Stderr, "preparing the suite:", err)
-			return 1
-		}
-		return m.Run()
-	}())
+	os.Exit(cluster.Suite(m, func(ctx context.Context, c *cluster.Cluster) error {
+		shared = &fabric{Cluster: c, nodes: map[netip.Addr]string{}}
+		return shared.prepare(ctx)
+	}, func(ctx context.Context, _ *cluster.Cluster) error {
+		return shared.remove(ctx)
+	}))
 }
 
 func (f *fabric) prepare(ctx context.Context) error {
@@ -108,15 +101,18 @@ func (f *fabric) prepare(ctx context.Context) error {
 	return err
 }
 
-func (f *fabric) remove(ctx context.Context) {
+func (f *fabric) remove(ctx context.Context) error {
+	if f.namespace == "" {
+		return nil
+	}
+	var errs []error
 	for _, o := range []client.Object{
 		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: f.namespace}},
 		&v1beta1.IPAddressPool{ObjectMeta: metav1.ObjectMeta{Namespace: cluster.System, Name: "routed"}},
 	} {
-		if err := f.Delete(ctx, o); f.namespace != "" && client.IgnoreNotFound(err) != nil {
-			fmt.Fprintln(os.Stderr, "cleaning up:", err)
-		}
+		errs = append(errs, client.IgnoreNotFound(f.Delete(ctx, o)))
 	}
+	return errors.Join(errs...)
 }
 
 // linkLocal is the address that an interface makes itself (RFC 4291 appendix A).

@@ -146,7 +146,7 @@ func (f *fabric) translated(t *testing.T, targets []string) {
 
 // back waits until the sessions of a node to all peers are others than before.
 func (f *fabric) back(ctx context.Context, node string, before map[string]v1beta1.BGPSessionStateStatus) error {
-	return eventually(ctx, func() error {
+	return cluster.Poll(ctx, 100*time.Millisecond, func(ctx context.Context) error {
 		for name, old := range before {
 			states, err := f.states(ctx, name)
 			if err != nil {

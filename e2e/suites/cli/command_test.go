@@ -28,27 +28,25 @@ import (
 var bin string
 
 func TestMain(m *testing.M) {
-	os.Exit(func() int {
-		var err error
-		if bin, err = os.MkdirTemp("", "porchlight-cli-"); err != nil {
-			fmt.Fprintln(os.Stderr, "preparing the suite:", err)
-			return 1
+	os.Exit(cluster.Suite(m, build, func(context.Context, *cluster.Cluster) error { return os.RemoveAll(bin) }))
+}
+
+// build puts the command into bin.
+func build(ctx context.Context, _ *cluster.Cluster) (err error) {
+	if bin, err = os.MkdirTemp("", "porchlight-cli-"); err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(bin, "porchlight"), "./cli")
+	cmd.Dir = "../../.."
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("building the command: %w\n%s", err, out)
+	}
+	for _, name := range []string{"kubectl-porchlight", "kubectl_complete-porchlight"} {
+		if err := os.Symlink("porchlight", filepath.Join(bin, name)); err != nil {
+			return err
 		}
-		defer os.RemoveAll(bin)
-		build := exec.Command("go", "build", "-o", filepath.Join(bin, "porchlight"), "./cli")
-		build.Dir = "../../.."
-		if out, err := build.CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "preparing the suite: %v\n%s", err, out)
-			return 1
-		}
-		for _, name := range []string{"kubectl-porchlight", "kubectl_complete-porchlight"} {
-			if err := os.Symlink("porchlight", filepath.Join(bin, name)); err != nil {
-				fmt.Fprintln(os.Stderr, "preparing the suite:", err)
-				return 1
-			}
-		}
-		return m.Run()
-	}())
+	}
+	return nil
 }
 
 // result is what came of a command.

@@ -20,28 +20,11 @@ import (
 
 // TestMain has the lab's own installation back when all is done.
 func TestMain(m *testing.M) {
-	os.Exit(func() (code int) {
-		c, err := cluster.Open()
-		if err != nil {
-			fmt.Fprintln(os.Stderr, "preparing the suite:", err)
-			return 1
-		}
-		if err := buildCommand(c.Lab); err != nil {
-			fmt.Fprintln(os.Stderr, "preparing the suite:", err)
-			return 1
-		}
-		defer func() {
-			err := c.Wipe(context.Background())
-			if err == nil {
-				err = c.Lab.Install(context.Background())
-			}
-			if err != nil {
-				fmt.Fprintln(os.Stderr, "installing Porchlight again:", err)
-				code = 1
-			}
-		}()
-		return m.Run()
-	}())
+	os.Exit(cluster.Suite(m, func(_ context.Context, c *cluster.Cluster) error {
+		return buildCommand(c.Lab)
+	}, func(ctx context.Context, c *cluster.Cluster) error {
+		return c.Reinstall(ctx)
+	}))
 }
 
 // buildCommand builds the porchlight command as docs/install.md does.

@@ -6,7 +6,6 @@ package install
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -22,24 +21,9 @@ import (
 
 // TestMain has the lab's own installation back when all is done.
 func TestMain(m *testing.M) {
-	os.Exit(func() (code int) {
-		c, err := cluster.Open()
-		if err != nil {
-			fmt.Fprintln(os.Stderr, "preparing the suite:", err)
-			return 1
-		}
-		defer func() {
-			err := c.Wipe(context.Background())
-			if err == nil {
-				err = c.Lab.Install(context.Background())
-			}
-			if err != nil {
-				fmt.Fprintln(os.Stderr, "installing Porchlight again:", err)
-				code = 1
-			}
-		}()
-		return m.Run()
-	}())
+	os.Exit(cluster.Suite(m, func(context.Context, *cluster.Cluster) error { return nil }, func(ctx context.Context, c *cluster.Cluster) error {
+		return c.Reinstall(ctx)
+	}))
 }
 
 // bare is a cluster that has nothing of Porchlight.

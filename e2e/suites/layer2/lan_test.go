@@ -61,20 +61,12 @@ type lan struct {
 var shared *lan
 
 func TestMain(m *testing.M) {
-	os.Exit(func() int {
-		ctx := context.Background()
-		c, err := cluster.Open()
-		if err == nil {
-			shared = &lan{Cluster: c}
-			defer shared.remove(ctx)
-			err = shared.prepare(ctx)
-		}
-		if err != nil {
-			fmt.Fprintln(os.Stderr, "preparing the suite:", err)
-			return 1
-		}
-		return m.Run()
-	}())
+	os.Exit(cluster.Suite(m, func(ctx context.Context, c *cluster.Cluster) error {
+		shared = &lan{Cluster: c}
+		return shared.prepare(ctx)
+	}, func(ctx context.Context, _ *cluster.Cluster) error {
+		return shared.remove(ctx)
+	}))
 }
 
 func (l *lan) prepare(ctx context.Context) error {
@@ -130,11 +122,11 @@ func (l *lan) put(ctx context.Context, text string) error {
 	return nil
 }
 
-func (l *lan) remove(ctx context.Context) {
-	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: l.namespace}}
-	if err := l.Delete(ctx, ns); l.namespace != "" && err != nil {
-		fmt.Fprintln(os.Stderr, "cleaning up:", err)
+func (l *lan) remove(ctx context.Context) error {
+	if l.namespace == "" {
+		return nil
 	}
+	return l.Delete(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: l.namespace}})
 }
 
 // service is YAML of a dual-stack Service of type LoadBalancer on port 80
