@@ -18,12 +18,13 @@ import (
 	"github.com/porchlight-lb/porchlight/api/v1beta1"
 	"github.com/porchlight-lb/porchlight/internal/names"
 	"github.com/porchlight-lb/porchlight/speaker/election"
+	"github.com/porchlight-lb/porchlight/speaker/internal/watch"
 )
 
 const (
 	l2statuses = "servicel2statuses"
-	// sweepEvery is how often ServiceL2Statuses are looked for that nobody
-	// took away: of a node that died while its Service was deleted.
+	// sweepEvery is how often objects are looked for that nobody took away: of a
+	// node that died while its Service was deleted, or that is no more.
 	sweepEvery = 10 * time.Minute
 	// sweepPage is how many are in memory at a time.
 	sweepPage = 200
@@ -174,8 +175,9 @@ func (w *Writer) deleteStatus(ctx context.Context, resource, name string) error 
 	return nil
 }
 
-// sweep deletes the objects that say of Services what is not so: each node its
-// own, the others' whoever may write about the Service now.
+// sweep deletes the objects that say what is not so: of Services, each node its
+// own, and the others' whoever may write about the Service now; of nodes, those
+// of nodes that are no more.
 func (w *Writer) sweep(ctx context.Context) {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
@@ -183,7 +185,9 @@ func (w *Writer) sweep(ctx context.Context) {
 		w.mu.Lock()
 		maps.DeleteFunc(w.wroteAt, func(_ string, at time.Time) bool { return time.Since(at) > writeEvery })
 		w.mu.Unlock()
-		for resource, stale := range map[string]func(types.NamespacedName, string) bool{l2statuses: w.stale, bgpstatuses: w.staleRoute} {
+		for resource, stale := range map[string]staleness{
+			l2statuses: w.stale, bgpstatuses: w.staleRoute, bgpsessionstates: w.gone, configurationstates: w.gone,
+		} {
 			if err := w.sweepOnce(ctx, resource, stale); err != nil && ctx.Err() == nil {
 				w.Log.Debug("looking for what is stale", "resource", resource, "error", err)
 			}
@@ -196,7 +200,7 @@ func (w *Writer) sweep(ctx context.Context) {
 	}
 }
 
-func (w *Writer) sweepOnce(ctx context.Context, resource string, stale func(types.NamespacedName, string) bool) error {
+func (w *Writer) sweepOnce(ctx context.Context, resource string, stale staleness) error {
 	options := metav1.ListOptions{LabelSelector: names.ManagedBy + "=" + names.Porchlight, Limit: sweepPage}
 	for {
 		var list metav1.PartialObjectMetadataList
@@ -212,6 +216,7 @@ func (w *Writer) sweepOnce(ctx context.Context, resource string, stale func(type
 			o := &list.Items[i]
 			key := types.NamespacedName{Namespace: o.Labels[namespaceLabel], Name: o.Labels[serviceLabel]}
 			switch node := o.Labels[nodeLabel]; {
+			case node == w.Node && key.Name == "": // Sessions looks after it
 			case node == w.Node:
 				id := serviceStatus{resource: resource, name: o.Name}.id()
 				w.mu.Lock()
@@ -220,7 +225,7 @@ func (w *Writer) sweepOnce(ctx context.Context, resource string, stale func(type
 				}
 				w.mu.Unlock()
 				w.queue.Add(key)
-			case stale(key, node):
+			case stale(ctx, key, node):
 				if err := w.deleteStatus(ctx, resource, o.Name); err != nil {
 					return err
 				}
@@ -232,9 +237,20 @@ func (w *Writer) sweepOnce(ctx context.Context, resource string, stale func(type
 	}
 }
 
+// staleness says whether what is said of a Service and a node is not so, and
+// whether it is on this node to take it away.
+type staleness func(ctx context.Context, service types.NamespacedName, node string) bool
+
+// gone says whether a node surely is no more: one that this node has not heard
+// of yet may be new.
+func (w *Writer) gone(ctx context.Context, _ types.NamespacedName, node string) (gone bool) {
+	w.View(func(s *watch.State) { gone = s.Nodes[node] == nil })
+	return gone && apierrors.IsNotFound(w.API.Core.Get().Resource("nodes").Name(node).Do(ctx).Error())
+}
+
 // stale says whether a node surely does not answer for a Service, and whether
 // it is on this node to say so.
-func (w *Writer) stale(key types.NamespacedName, node string) bool {
+func (w *Writer) stale(_ context.Context, key types.NamespacedName, node string) bool {
 	verdicts, _, writer := w.verdicts(key)
 	if len(verdicts) == 0 {
 		lowest := false

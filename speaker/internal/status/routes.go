@@ -60,7 +60,7 @@ func (w *Writer) writeBGPStatus(ctx context.Context, key types.NamespacedName, p
 }
 
 // staleRoute says whether what another node wrote of a Service outlived either.
-func (w *Writer) staleRoute(key types.NamespacedName, node string) (stale bool) {
-	w.View(func(s *watch.State) { stale = s.Services[key] == nil || s.Nodes[node] == nil })
-	return stale
+func (w *Writer) staleRoute(ctx context.Context, key types.NamespacedName, node string) (stale bool) {
+	w.View(func(s *watch.State) { stale = s.Services[key] == nil })
+	return stale || w.gone(ctx, key, node)
 }

@@ -25,7 +25,7 @@ import (
 )
 
 // +kubebuilder:rbac:groups=porchlight.dev,namespace=porchlight-system,resources=bgpsessionstates,verbs=list;create;patch;delete
-// +kubebuilder:rbac:groups=porchlight.dev,namespace=porchlight-system,resources=configurationstates,verbs=create;patch
+// +kubebuilder:rbac:groups=porchlight.dev,namespace=porchlight-system,resources=configurationstates,verbs=list;create;patch;delete
 // +kubebuilder:rbac:groups=porchlight.dev,namespace=porchlight-system,resources=bgpsessionstates/status;configurationstates/status,verbs=patch
 
 const (

@@ -99,6 +99,8 @@ type server struct {
 	bodies [][]byte
 	// objects to answer with, by path.
 	objects map[string]string
+	// missing is the path of an object that is not there.
+	missing string
 	// during is called before a write is answered.
 	during func(write string)
 }
@@ -131,6 +133,11 @@ func (s *server) ServeHTTP(out http.ResponseWriter, in *http.Request) {
 		s.bodies = append(s.bodies, body)
 	}
 	out.Header().Set("Content-Type", "application/json")
+	if in.URL.Path == s.missing {
+		out.WriteHeader(http.StatusNotFound)
+		_, _ = out.Write([]byte(`{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","code":404}`))
+		return
+	}
 	if object, ok := s.objects[in.URL.Path]; ok && in.Method == http.MethodGet {
 		_, _ = out.Write([]byte(object))
 		return
