@@ -58,25 +58,29 @@ func (r *route) filters(x *index, spec *gwv1.HTTPRouteRule) (filters, *refusal) 
 	return out, nil
 }
 
-// backendFilters translates the filters of one backendRef, where only the
-// header modifiers are supported.
+// backendFilters translates the filters of one backendRef.
 func backendFilters(b *ir.Backend, fs []gwv1.HTTPRouteFilter) *refusal {
 	for i := range fs {
 		f := &fs[i]
-		var err *refusal
-		switch {
-		case f.Type == gwv1.HTTPRouteFilterRequestHeaderModifier && f.RequestHeaderModifier != nil:
-			b.RequestHeaders, err = headerChanges(f.RequestHeaderModifier)
-		case f.Type == gwv1.HTTPRouteFilterResponseHeaderModifier && f.ResponseHeaderModifier != nil:
-			b.ResponseHeaders, err = headerChanges(f.ResponseHeaderModifier)
-		default:
-			err = unsupported("filter %s is not supported on a backendRef.", f.Type)
-		}
-		if err != nil {
+		if err := backendFilter(b, f.Type, f.RequestHeaderModifier, f.ResponseHeaderModifier); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// backendFilter translates a filter of one backendRef, where only the header
+// modifiers are supported.
+func backendFilter(b *ir.Backend, kind gwv1.HTTPRouteFilterType, request, response *gwv1.HTTPHeaderFilter) (err *refusal) {
+	switch {
+	case kind == gwv1.HTTPRouteFilterRequestHeaderModifier && request != nil:
+		b.RequestHeaders, err = headerChanges(request)
+	case kind == gwv1.HTTPRouteFilterResponseHeaderModifier && response != nil:
+		b.ResponseHeaders, err = headerChanges(response)
+	default:
+		err = unsupported("filter %s is not supported on a backendRef.", kind)
+	}
+	return err
 }
 
 // headerChanges translates a header modifier. Of entries with one name, only

@@ -156,16 +156,7 @@ func (r *route) grpcFilters(x *index, specs []gwv1.GRPCRouteFilter) (filters, *r
 func grpcBackendFilters(b *ir.Backend, fs []gwv1.GRPCRouteFilter) *refusal {
 	for i := range fs {
 		f := &fs[i]
-		var err *refusal
-		switch {
-		case f.Type == gwv1.GRPCRouteFilterRequestHeaderModifier && f.RequestHeaderModifier != nil:
-			b.RequestHeaders, err = headerChanges(f.RequestHeaderModifier)
-		case f.Type == gwv1.GRPCRouteFilterResponseHeaderModifier && f.ResponseHeaderModifier != nil:
-			b.ResponseHeaders, err = headerChanges(f.ResponseHeaderModifier)
-		default:
-			err = unsupported("filter %s is not supported on a backendRef.", f.Type)
-		}
-		if err != nil {
+		if err := backendFilter(b, gwv1.HTTPRouteFilterType(f.Type), f.RequestHeaderModifier, f.ResponseHeaderModifier); err != nil {
 			return err
 		}
 	}
