@@ -6,6 +6,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/porchlight-lb/porchlight/internal/names"
 )
 
 // parentKey is what a parentRef names.
@@ -32,6 +34,8 @@ func parentOfRoute(namespace string, ref *gwv1.ParentReference) (parentKey, bool
 type parents struct {
 	gateways map[types.NamespacedName]*gateway
 	sets     map[types.NamespacedName]*listenerSet
+	// defaults are the default Gateways of ours, in order.
+	defaults []*gwv1.Gateway
 }
 
 // find returns the Gateway that a parent leads to, and those of its listeners
@@ -65,8 +69,9 @@ func (r *route) attach(x *index, p *parents) (RouteStatus, []attachment) {
 	var out []attachment
 	// A route that two parentRefs attach to one listener is attached once.
 	bound := map[*listener]int{}
-	for i := range r.parents {
-		ref := &r.parents[i]
+	refs, omitted := Parents(r.name.Namespace, r.common, p.defaults)
+	for i := range refs {
+		ref := &refs[i]
 		k, ok := parentOfRoute(r.name.Namespace, ref)
 		g, choice := p.find(k)
 		if !ok || g == nil {
@@ -74,8 +79,11 @@ func (r *route) attach(x *index, p *parents) (RouteStatus, []attachment) {
 		}
 		ls, refused := r.listenersFor(x, k, choice, ref)
 		accepted := r.accepted
-		if refused != nil {
+		switch {
+		case refused != nil:
 			accepted = *refused
+		case accepted.ok && i >= len(r.common.ParentRefs):
+			accepted.message = "The route is accepted: it asks for default Gateways, and this is one."
 		}
 		for _, l := range ls {
 			n, again := bound[l]
@@ -96,7 +104,7 @@ func (r *route) attach(x *index, p *parents) (RouteStatus, []attachment) {
 		s.Parents = append(s.Parents, gwv1.RouteParentStatus{
 			ParentRef:      *ref,
 			ControllerName: x.controller,
-			Conditions:     r.conditions(accepted),
+			Conditions:     r.conditions(accepted, omitted),
 		})
 	}
 	for _, a := range out {
@@ -173,6 +181,8 @@ func (r *route) listenersFor(x *index, k parentKey, choice []*listener, ref *gwv
 		return refuse(gwv1.RouteReasonNotAllowedByListeners, "%s %s is older and has hostnames in common with the route on %s.", rival.kind, rival.name, parent)
 	case len(allowed) > 0:
 		return refuse(gwv1.RouteReasonNoMatchingListenerHostname, "No listener of %s has a hostname in common with the route.", parent)
+	case len(named) > 0 && ref.SectionName == nil && ref.Port == nil:
+		return refuse(gwv1.RouteReasonNotAllowedByListeners, "No listener of %s allows the route.", parent)
 	case len(named) > 0:
 		return refuse(gwv1.RouteReasonNotAllowedByListeners, "No listener of %s that the parentRef names allows the route.", parent)
 	default:
@@ -212,13 +222,16 @@ func (r *route) overlaps(o *route) bool {
 }
 
 // conditions of the route for one parent.
-func (r *route) conditions(accepted verdict) []metav1.Condition {
+func (r *route) conditions(accepted verdict, omitted []types.NamespacedName) []metav1.Condition {
 	out := []metav1.Condition{
 		condition(gwv1.RouteConditionAccepted, accepted, r.generation),
 		condition(gwv1.RouteConditionResolvedRefs, r.resolved, r.generation),
 	}
 	if r.partial != nil {
 		out = append(out, condition(gwv1.RouteConditionPartiallyInvalid, *r.partial, r.generation))
+	}
+	if len(omitted) > 0 {
+		out = append(out, condition(names.DefaultGatewaysOmitted, tooManyParents(omitted), r.generation))
 	}
 	return out
 }

@@ -81,6 +81,7 @@ func (t *Translator) decideGateways() {
 			continue
 		}
 		before[n] = g
+		t.dirty.defaults = t.dirty.defaults || IsDefault(g.obj)
 		delete(t.parents.gateways, n)
 		for _, s := range g.sets {
 			delete(t.parents.sets, s.name)
@@ -90,6 +91,7 @@ func (t *Translator) decideGateways() {
 	for n := range t.dirty.gateways {
 		t.decideGateway(n, before[n])
 	}
+	t.decideDefaults()
 }
 
 func (t *Translator) decideGateway(n types.NamespacedName, before *gateway) {
@@ -104,6 +106,7 @@ func (t *Translator) decideGateway(n types.NamespacedName, before *gateway) {
 			g = newGateway(t.x, t.classes[string(o.Spec.GatewayClassName)], o, sortSets(sets))
 		})
 		t.parents.gateways[n] = g
+		t.dirty.defaults = t.dirty.defaults || IsDefault(o)
 		for _, s := range g.sets {
 			t.parents.sets[s.name] = s
 			t.replace(parentKey{"ListenerSet", s.name})
@@ -124,11 +127,9 @@ func (t *Translator) decideGateway(n types.NamespacedName, before *gateway) {
 	}
 }
 
-// replace has the routes placed anew that name a parent.
+// replace has the routes placed anew that ask for a parent.
 func (t *Translator) replace(p parentKey) {
-	for k := range t.routesOf[p] {
-		t.dirty.places[k] = struct{}{}
-	}
+	t.asking(p, func(k routeKey) { t.dirty.places[k] = struct{}{} })
 }
 
 // applyFacts takes in what is known of Gateways. Other fleet ports make the
@@ -157,7 +158,7 @@ func (t *Translator) applyFacts() {
 // concerned says whether any parent of a route is ours.
 func (t *Translator) concerned(k routeKey) bool {
 	o := t.routeObjects[k]
-	return o != nil && slices.ContainsFunc(parentKeys(k.name.Namespace, parentRefs(o)), func(p parentKey) bool {
+	return o != nil && slices.ContainsFunc(t.askedFor(k.name.Namespace, commonSpec(o)), func(p parentKey) bool {
 		g, _ := t.parents.find(p)
 		return g != nil
 	})
@@ -200,7 +201,7 @@ func (t *Translator) placeRoutes() {
 }
 
 // addRivals makes all routes dirty that share a parent, which routes of the
-// other kind of HTTP name too, with one that is.
+// other kind of HTTP ask for too, with one that is.
 func (t *Translator) addRivals() {
 	pending := slices.Collect(maps.Keys(t.dirty.places))
 	seen := map[side]bool{}
@@ -212,10 +213,10 @@ func (t *Translator) addRivals() {
 		}
 		var named []parentKey
 		if o := t.routeObjects[k]; o != nil {
-			named = parentKeys(k.name.Namespace, parentRefs(o))
+			named = t.askedFor(k.name.Namespace, commonSpec(o))
 		}
 		if r := t.routes[k]; r != nil {
-			named = append(named, parentKeys(k.name.Namespace, r.parents)...)
+			named = append(named, t.askedFor(k.name.Namespace, r.common)...)
 		}
 		for _, p := range named {
 			if s := (side{p, k.kind}); seen[s] || !t.mixed(p, k.kind) {
@@ -223,23 +224,23 @@ func (t *Translator) addRivals() {
 				continue
 			}
 			seen[side{p, k.kind}] = true
-			for other := range t.routesOf[p] {
+			t.asking(p, func(other routeKey) {
 				if _, known := t.dirty.places[other]; !known && t.routes[other] != nil {
 					t.dirty.places[other] = struct{}{}
 					pending = append(pending, other)
 				}
-			}
+			})
 		}
 	}
 }
 
-// mixed says whether routes of the other kind of HTTP name a parent.
+// mixed says whether routes of the other kind of HTTP ask for a parent.
 func (t *Translator) mixed(p parentKey, kind gwv1.Kind) bool {
 	other := httpRouteKind
 	if kind == httpRouteKind {
 		other = grpcRouteKind
 	}
-	return t.kindsOf[side{p, other}] > 0
+	return t.kindsOf[side{p, other}] > 0 || t.isDefault(p) && t.kindsOf[side{theDefaults, other}] > 0
 }
 
 // place attaches a route, and takes its clusters into the fleets.

@@ -13,6 +13,7 @@ import (
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/porchlight-lb/porchlight/gateway/ir"
+	"github.com/porchlight-lb/porchlight/internal/reason"
 )
 
 // gateway is a Gateway of ours and what is decided about it.
@@ -230,6 +231,10 @@ func (g *gateway) status() GatewayStatus {
 	if g.insecure() {
 		s.Status.Conditions = append(s.Status.Conditions, condition(gwv1.GatewayConditionInsecureFrontendValidationMode,
 			yes(gwv1.GatewayReasonConfigurationChanged, "Clients without a valid certificate are let in (AllowInsecureFallback)."), generation))
+	}
+	if IsDefault(g.obj) {
+		s.Status.Conditions = append(s.Status.Conditions, condition(DefaultGateway,
+			yes(reason.DefaultScope, fmt.Sprintf("The Gateway has default scope %s.", g.obj.Spec.DefaultScope)), generation))
 	}
 	if g.accepted.ok {
 		for _, a := range g.facts.Addresses {

@@ -14,7 +14,7 @@ import (
 const serviceUnavailable = 503
 
 func newGRPCRoute(x *index, obj *gwv1.GRPCRoute) *route {
-	r := newRoute(grpcRouteKind, obj, obj.Spec.ParentRefs, obj.Spec.Hostnames)
+	r := newRoute(grpcRouteKind, obj, obj.Spec.Hostnames)
 	r.addRules(len(obj.Spec.Rules), serviceUnavailable, func(i int) (rule, *refusal) {
 		return r.grpcRule(x, &obj.Spec.Rules[i])
 	})

@@ -11,7 +11,7 @@ import (
 const internalServerError = 500
 
 func newHTTPRoute(x *index, obj *gwv1.HTTPRoute) *route {
-	r := newRoute(httpRouteKind, obj, obj.Spec.ParentRefs, obj.Spec.Hostnames)
+	r := newRoute(httpRouteKind, obj, obj.Spec.Hostnames)
 	r.addRules(len(obj.Spec.Rules), internalServerError, func(i int) (rule, *refusal) {
 		return r.httpRule(x, &obj.Spec.Rules[i])
 	})

@@ -149,9 +149,14 @@ func genBackends(t *rapid.T) []gwv1.BackendRef {
 	return rapid.SliceOfN(rapid.Custom(genBackend), 1, 2).Draw(t, "backends")
 }
 
+// genScope draws what a Gateway or a route says of default Gateways.
+func genScope(t *rapid.T) gwv1.GatewayDefaultScope {
+	return rapid.SampledFrom([]gwv1.GatewayDefaultScope{"", gwv1.GatewayDefaultScopeAll, gwv1.GatewayDefaultScopeNone}).Draw(t, "default scope")
+}
+
 func genParents(t *rapid.T) gwv1.CommonRouteSpec {
-	var s gwv1.CommonRouteSpec
-	for range rapid.IntRange(1, 2).Draw(t, "parents") {
+	s := gwv1.CommonRouteSpec{UseDefaultGateways: genScope(t)}
+	for range rapid.IntRange(0, 2).Draw(t, "parents") {
 		p := gwv1.ParentReference{Name: gwv1.ObjectName(rapid.SampledFrom([]string{"g0", "g1"}).Draw(t, "gateway")), Namespace: ptr(gwv1.Namespace("infra"))}
 		if rapid.IntRange(0, 3).Draw(t, "to a set") == 0 {
 			p.Kind, p.Name = ptr(gwv1.Kind("ListenerSet")), gwv1.ObjectName(rapid.SampledFrom([]string{"l0", "l1"}).Draw(t, "set"))
@@ -244,6 +249,7 @@ func genObject(t *rapid.T) metav1.Object {
 		o := &gwv1.Gateway{ObjectMeta: meta(t, "g0", "g1")}
 		o.Namespace = "infra"
 		o.Spec.GatewayClassName = gwv1.ObjectName(rapid.SampledFrom([]string{"c0", "c0", "c1"}).Draw(t, "class"))
+		o.Spec.DefaultScope = genScope(t)
 		for i := range rapid.IntRange(1, 3).Draw(t, "listeners") {
 			o.Spec.Listeners = append(o.Spec.Listeners, genListener(t, fmt.Sprint(i)))
 		}

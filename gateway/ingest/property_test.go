@@ -55,6 +55,7 @@ func world(t *rapid.T) ingest.Input {
 	for i := range rapid.IntRange(1, 2).Draw(t, "gateways") {
 		g := &gwv1.Gateway{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("g%d", i), Namespace: "infra"}}
 		g.Spec.GatewayClassName = "porchlight"
+		g.Spec.DefaultScope = genScope(t)
 		for j := range rapid.IntRange(1, 4).Draw(t, "listeners") {
 			l := gwv1.Listener{Name: gwv1.SectionName(fmt.Sprintf("l%d", j)), Protocol: gwv1.HTTPProtocolType}
 			l.Port = int32(rapid.IntRange(80, 81).Draw(t, "port"))
@@ -84,7 +85,8 @@ func genRoute(t *rapid.T, i int) *gwv1.HTTPRoute {
 		Namespace:         rapid.SampledFrom([]string{"infra", "web"}).Draw(t, "namespace"),
 		CreationTimestamp: metav1.Unix(int64(rapid.IntRange(0, 1).Draw(t, "created")), 0),
 	}}
-	for range rapid.IntRange(1, 2).Draw(t, "parents") {
+	r.Spec.UseDefaultGateways = genScope(t)
+	for range rapid.IntRange(0, 2).Draw(t, "parents") {
 		p := gwv1.ParentReference{Name: gwv1.ObjectName(rapid.SampledFrom([]string{"g0", "g1"}).Draw(t, "gateway")), Namespace: ptr(gwv1.Namespace("infra"))}
 		if rapid.Bool().Draw(t, "by section") {
 			p.SectionName = ptr(gwv1.SectionName(fmt.Sprintf("l%d", rapid.IntRange(0, 3).Draw(t, "section"))))
@@ -333,7 +335,8 @@ func oracle(in ingest.Input, q request) string {
 	}
 	var all []candidate
 	for _, r := range in.HTTPRoutes {
-		attached := false
+		attached := r.Spec.UseDefaultGateways == "All" && g.Spec.DefaultScope == "All" &&
+			!slices.ContainsFunc(r.Spec.ParentRefs, func(p gwv1.ParentReference) bool { return string(p.Name) == g.Name })
 		for _, p := range r.Spec.ParentRefs {
 			attached = attached || string(p.Name) == g.Name &&
 				(p.SectionName == nil || *p.SectionName == listener.Name) && (p.Port == nil || *p.Port == listener.Port)

@@ -30,7 +30,7 @@ type route struct {
 	name       types.NamespacedName
 	generation int64
 	created    int64 // seconds since 1970
-	parents    []gwv1.ParentReference
+	common     *gwv1.CommonRouteSpec
 	// hostnames in lower case; one that is empty where the route has none.
 	hostnames []string
 	rules     []rule
@@ -158,11 +158,11 @@ func unsupported(format string, args ...any) *refusal {
 }
 
 // newRoute returns a route without rules.
-func newRoute(kind gwv1.Kind, obj metav1.Object, parents []gwv1.ParentReference, hostnames []gwv1.Hostname) *route {
+func newRoute(kind gwv1.Kind, obj metav1.Object, hostnames []gwv1.Hostname) *route {
 	return &route{
 		kind: kind, name: nameOf(obj),
 		generation: obj.GetGeneration(), created: obj.GetCreationTimestamp().Unix(),
-		parents: parents, hostnames: hostnamesOf(hostnames),
+		common: commonSpec(obj), hostnames: hostnamesOf(hostnames),
 		accepted: yes(gwv1.RouteReasonAccepted, "The route is accepted."),
 		resolved: yes(gwv1.RouteReasonResolvedRefs, "All references are resolved."),
 	}

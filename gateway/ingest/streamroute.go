@@ -9,7 +9,7 @@ import (
 )
 
 func newTLSRoute(x *index, obj *gwv1.TLSRoute) *route {
-	r := newRoute(tlsRouteKind, obj, obj.Spec.ParentRefs, obj.Spec.Hostnames)
+	r := newRoute(tlsRouteKind, obj, obj.Spec.Hostnames)
 	for i := range obj.Spec.Rules {
 		r.addStream(x, obj.Spec.Rules[i].BackendRefs, ir.TCPStream)
 	}
@@ -17,7 +17,7 @@ func newTLSRoute(x *index, obj *gwv1.TLSRoute) *route {
 }
 
 func newTCPRoute(x *index, obj *gwv1.TCPRoute) *route {
-	r := newRoute(tcpRouteKind, obj, obj.Spec.ParentRefs, nil)
+	r := newRoute(tcpRouteKind, obj, nil)
 	for i := range obj.Spec.Rules {
 		r.addStream(x, obj.Spec.Rules[i].BackendRefs, ir.TCPStream)
 	}
@@ -25,7 +25,7 @@ func newTCPRoute(x *index, obj *gwv1.TCPRoute) *route {
 }
 
 func newUDPRoute(x *index, obj *gwv1.UDPRoute) *route {
-	r := newRoute(udpRouteKind, obj, obj.Spec.ParentRefs, nil)
+	r := newRoute(udpRouteKind, obj, nil)
 	for i := range obj.Spec.Rules {
 		r.addStream(x, obj.Spec.Rules[i].BackendRefs, ir.UDPDatagrams)
 	}

@@ -35,7 +35,7 @@ type Translator struct {
 	setObjects     map[types.NamespacedName]*gwv1.ListenerSet
 	routeObjects   map[routeKey]metav1.Object
 	// setsOf are the ListenerSets that name a Gateway, routesOf the routes that
-	// name a parent, whether that is there or not.
+	// name a parent, whether that is there or not, or ask for theDefaults.
 	setsOf   map[types.NamespacedName]map[types.NamespacedName]struct{}
 	routesOf map[parentKey]map[routeKey]struct{}
 	// kindsOf counts routesOf by kind.
@@ -90,6 +90,8 @@ type dirty struct {
 	// gateways are to be decided about anew, facts have other facts.
 	gateways map[types.NamespacedName]struct{}
 	facts    map[types.NamespacedName]struct{}
+	// defaults says that the default Gateways are others, or other than before.
+	defaults bool
 	// routes are to be translated anew, places to be found anew.
 	routes map[routeKey]struct{}
 	places map[routeKey]struct{}
@@ -175,15 +177,15 @@ func (t *Translator) change(object metav1.Object, there bool) {
 	case *gwv1.ListenerSet:
 		t.changeSet(n, o, there)
 	case *gwv1.HTTPRoute:
-		t.changeRoute(routeKey{httpRouteKind, n}, o, o.Spec.ParentRefs, there)
+		t.changeRoute(routeKey{httpRouteKind, n}, o, there)
 	case *gwv1.GRPCRoute:
-		t.changeRoute(routeKey{grpcRouteKind, n}, o, o.Spec.ParentRefs, there)
+		t.changeRoute(routeKey{grpcRouteKind, n}, o, there)
 	case *gwv1.TLSRoute:
-		t.changeRoute(routeKey{tlsRouteKind, n}, o, o.Spec.ParentRefs, there)
+		t.changeRoute(routeKey{tlsRouteKind, n}, o, there)
 	case *gwv1.TCPRoute:
-		t.changeRoute(routeKey{tcpRouteKind, n}, o, o.Spec.ParentRefs, there)
+		t.changeRoute(routeKey{tcpRouteKind, n}, o, there)
 	case *gwv1.UDPRoute:
-		t.changeRoute(routeKey{udpRouteKind, n}, o, o.Spec.ParentRefs, there)
+		t.changeRoute(routeKey{udpRouteKind, n}, o, there)
 	case *gwv1.BackendTLSPolicy:
 		put(t.x.policyObjects, n, o, there)
 		t.dirty.policies = true
@@ -269,9 +271,9 @@ func (t *Translator) changeSet(n types.NamespacedName, o *gwv1.ListenerSet, ther
 	t.dirty.gateways[g] = struct{}{}
 }
 
-func (t *Translator) changeRoute(k routeKey, o metav1.Object, refs []gwv1.ParentReference, there bool) {
+func (t *Translator) changeRoute(k routeKey, o metav1.Object, there bool) {
 	if old := t.routeObjects[k]; old != nil {
-		for _, p := range parentKeys(old.GetNamespace(), parentRefs(old)) {
+		for _, p := range parentKeys(old.GetNamespace(), commonSpec(old)) {
 			delete(t.routesOf[p], k)
 			if t.kindsOf[side{p, k.kind}]--; t.kindsOf[side{p, k.kind}] == 0 {
 				delete(t.kindsOf, side{p, k.kind})
@@ -286,7 +288,7 @@ func (t *Translator) changeRoute(k routeKey, o metav1.Object, refs []gwv1.Parent
 	if !there {
 		return
 	}
-	for _, p := range parentKeys(o.GetNamespace(), refs) {
+	for _, p := range parentKeys(o.GetNamespace(), commonSpec(o)) {
 		if t.routesOf[p] == nil {
 			t.routesOf[p] = map[routeKey]struct{}{}
 		}
@@ -295,29 +297,33 @@ func (t *Translator) changeRoute(k routeKey, o metav1.Object, refs []gwv1.Parent
 	}
 }
 
-// parentKeys returns what the parentRefs of a route name, each once.
-func parentKeys(namespace string, refs []gwv1.ParentReference) []parentKey {
+// parentKeys returns what a route asks to be attached to, each once.
+func parentKeys(namespace string, spec *gwv1.CommonRouteSpec) []parentKey {
 	var out []parentKey
-	for i := range refs {
-		if k, ok := parentOfRoute(namespace, &refs[i]); ok && !slices.Contains(out, k) {
+	for i := range spec.ParentRefs {
+		if k, ok := parentOfRoute(namespace, &spec.ParentRefs[i]); ok && !slices.Contains(out, k) {
 			out = append(out, k)
 		}
+	}
+	if UsesDefaults(spec) {
+		out = append(out, theDefaults)
 	}
 	return out
 }
 
-func parentRefs(object metav1.Object) []gwv1.ParentReference {
+// commonSpec returns what the specs of all kinds of routes share.
+func commonSpec(object metav1.Object) *gwv1.CommonRouteSpec {
 	switch o := object.(type) {
 	case *gwv1.HTTPRoute:
-		return o.Spec.ParentRefs
+		return &o.Spec.CommonRouteSpec
 	case *gwv1.GRPCRoute:
-		return o.Spec.ParentRefs
+		return &o.Spec.CommonRouteSpec
 	case *gwv1.TLSRoute:
-		return o.Spec.ParentRefs
+		return &o.Spec.CommonRouteSpec
 	case *gwv1.TCPRoute:
-		return o.Spec.ParentRefs
+		return &o.Spec.CommonRouteSpec
 	case *gwv1.UDPRoute:
-		return o.Spec.ParentRefs
+		return &o.Spec.CommonRouteSpec
 	default:
 		return nil
 	}

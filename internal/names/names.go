@@ -67,6 +67,11 @@ const (
 	Announced = Prefix + "Announced"
 )
 
+// DefaultGatewaysOmitted is a condition type of the parents of a route. It is
+// there, and true, while the route has no room for all default Gateways that it
+// asks for.
+const DefaultGatewaysOmitted = Prefix + "DefaultGatewaysOmitted"
+
 // CertificateExpiring is a condition type of listeners. It is there, and true,
 // where a certificate of the listener ends soon. The gateway writes it.
 const CertificateExpiring = Prefix + "CertificateExpiring"

@@ -99,6 +99,15 @@ const (
 	ConfigurationRefused Reason = "ConfigurationRefused"
 )
 
+// Reasons about default Gateways.
+const (
+	// DefaultScope: the Gateway is a default one, by its defaultScope.
+	DefaultScope Reason = "DefaultScope"
+	// TooManyParents: a route asks for more default Gateways than it can have
+	// parents.
+	TooManyParents Reason = "TooManyParents"
+)
+
 // Reasons of conditions of a listener, beside those of the Gateway API, about
 // the certificates that it shows.
 const (

@@ -71,6 +71,9 @@ var ours = map[reason.Reason]string{
 	reason.EnvoysNotReady:       "Find out why the fleet's pods are not ready: porchlight logs envoy.",
 	reason.ConfigurationRefused: "Undo the last change that the Envoys' message is about, and report it: what is accepted should not be refused.",
 
+	reason.DefaultScope:   "",
+	reason.TooManyParents: "Have fewer default Gateways, or have the route name the Gateways that it is for.",
+
 	reason.CertificateExpiring:    "Renew the certificate, or see why whoever renews it does not: the Secret is named in the message.",
 	reason.CertificateExpired:     "Put a certificate that is valid into the Secret that is named in the message.",
 	reason.CertificateNotYetValid: "Put a certificate that is valid into the Secret that is named in the message, or set the clock of the node that the gateway runs on.",

@@ -15,6 +15,7 @@ import (
 // fine are the reasons that tell of no trouble.
 var fine = map[reason.Reason]bool{
 	reason.Allocated: true, reason.Announced: true, reason.Ready: true, reason.Available: true,
+	reason.DefaultScope: true,
 }
 
 func TestEveryReasonHasAdvice(t *testing.T) {

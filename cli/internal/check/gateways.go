@@ -109,7 +109,7 @@ func (c *checker) routes() string {
 	n, accepted := 0, 0
 	told := map[string]bool{}
 	for _, r := range c.Routes() {
-		concerns, fine := false, true
+		concerns, fine, omitted := false, true, ""
 		for _, p := range r.Parents {
 			g, ok := c.Gateway(&r, p)
 			if !ok {
@@ -133,6 +133,10 @@ func (c *checker) routes() string {
 			}
 			for _, kind := range []string{"Accepted", "ResolvedRefs"} {
 				fine = c.condition(r.Ref(), conditions, kind, metav1.ConditionTrue) && fine
+			}
+			if o := meta.FindStatusCondition(conditions, names.DefaultGatewaysOmitted); o != nil && o.Message != omitted {
+				omitted = o.Message // the same at each parent
+				c.warn(r.Ref(), reason.Reason(o.Reason), "%s", omitted)
 			}
 		}
 		if !concerns {

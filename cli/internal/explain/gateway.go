@@ -178,10 +178,17 @@ func route(kind string) func(*explainer, string) error {
 func (e *explainer) route(r *inventory.Route) {
 	e.about(r.Ref())
 	ours := e.GatewayClasses()
-	if len(r.Parents) == 0 {
+	switch {
+	case r.UsesDefaults && len(r.Parents) == r.Defaults:
+		say := func(link, text string) { e.note(link, text) }
+		if r.Defaults == 0 {
+			say = func(link, text string) { e.broken(link, reason.NotFound, text) }
+		}
+		say("parent", "it asks for default Gateways, and no Gateway that it does not name is one")
+	case len(r.Parents) == 0:
 		e.broken("parent", reason.NotOurs, "it names no parent")
 	}
-	for _, p := range r.Parents {
+	for i, p := range r.Parents {
 		g, ok := e.Gateway(r, p)
 		ref := r.ParentRef(p)
 		switch {
@@ -194,6 +201,9 @@ func (e *explainer) route(r *inventory.Route) {
 		case !ours[string(g.Spec.GatewayClassName)]:
 			e.note("parent", ref+" is of class "+string(g.Spec.GatewayClassName)+", which is not this installation's")
 			continue
+		}
+		if i >= r.Defaults {
+			ref += ", a default Gateway"
 		}
 		e.holds("parent", ref)
 		e.way(g)
@@ -209,9 +219,18 @@ func (e *explainer) route(r *inventory.Route) {
 		} else {
 			e.holds("route", "accepted"+hostnames(r))
 		}
+		e.omitted(r, p)
 	}
 	for i, rule := range r.Rules {
 		e.rule(r, i, rule)
+	}
+}
+
+// omitted names the default Gateways that the route has no room for.
+func (e *explainer) omitted(r *inventory.Route, p gatewayv1.ParentReference) {
+	conditions, _ := r.Status(p)
+	if c := meta.FindStatusCondition(conditions, names.DefaultGatewaysOmitted); c != nil {
+		e.note("route", c.Message)
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/porchlight-lb/porchlight/gateway/ingest"
 )
 
 // Route is what the routes of all kinds have in common.
@@ -14,7 +16,12 @@ type Route struct {
 	Namespace string
 	Name      string
 	Hostnames []gatewayv1.Hostname
-	Parents   []gatewayv1.ParentReference
+	// Parents are what the parentRefs name, and from the Defaults-th on those of
+	// the installation's default Gateways that the route asks for beside them.
+	Parents  []gatewayv1.ParentReference
+	Defaults int
+	// UsesDefaults says that the route asks for default Gateways.
+	UsesDefaults bool
 	// Statuses that the installation's gateway wrote.
 	Statuses []gatewayv1.RouteParentStatus
 	Rules    []Rule
@@ -103,42 +110,60 @@ func (r *Route) Service(b gatewayv1.BackendRef) (namespace, name string, ok bool
 // Routes are the routes of all kinds, by kind, namespace and name.
 func (o *Objects) Routes() []Route {
 	var all []Route
+	controller, defaults := o.GatewayController(), o.defaultGateways()
+	add := func(kind string, r metav1.Object, spec *gatewayv1.CommonRouteSpec, hostnames []gatewayv1.Hostname, statuses []gatewayv1.RouteParentStatus, rules []Rule) {
+		parents, _ := ingest.Parents(r.GetNamespace(), spec, defaults)
+		all = append(all, Route{
+			Kind: kind, Namespace: r.GetNamespace(), Name: r.GetName(), Hostnames: hostnames,
+			Parents: parents, Defaults: len(spec.ParentRefs), UsesDefaults: ingest.UsesDefaults(spec), Rules: rules,
+			Statuses: slices.DeleteFunc(slices.Clone(statuses), func(s gatewayv1.RouteParentStatus) bool { return s.ControllerName != controller }),
+		})
+	}
 	for i := range o.HTTPRoutes.Items {
 		r := &o.HTTPRoutes.Items[i]
-		all = append(all, Route{"HTTPRoute", r.Namespace, r.Name, r.Spec.Hostnames, r.Spec.ParentRefs, r.Status.Parents,
+		add("HTTPRoute", r, &r.Spec.CommonRouteSpec, r.Spec.Hostnames, r.Status.Parents,
 			rules(r.Spec.Rules, func(rule *gatewayv1.HTTPRouteRule) Rule {
 				return Rule{section(rule.Name), refs(rule.BackendRefs, func(b gatewayv1.HTTPBackendRef) gatewayv1.BackendRef { return b.BackendRef })}
-			})})
+			}))
 	}
 	for i := range o.GRPCRoutes.Items {
 		r := &o.GRPCRoutes.Items[i]
-		all = append(all, Route{"GRPCRoute", r.Namespace, r.Name, r.Spec.Hostnames, r.Spec.ParentRefs, r.Status.Parents,
+		add("GRPCRoute", r, &r.Spec.CommonRouteSpec, r.Spec.Hostnames, r.Status.Parents,
 			rules(r.Spec.Rules, func(rule *gatewayv1.GRPCRouteRule) Rule {
 				return Rule{section(rule.Name), refs(rule.BackendRefs, func(b gatewayv1.GRPCBackendRef) gatewayv1.BackendRef { return b.BackendRef })}
-			})})
+			}))
 	}
 	for i := range o.TLSRoutes.Items {
 		r := &o.TLSRoutes.Items[i]
-		all = append(all, Route{"TLSRoute", r.Namespace, r.Name, r.Spec.Hostnames, r.Spec.ParentRefs, r.Status.Parents,
-			rules(r.Spec.Rules, func(rule *gatewayv1.TLSRouteRule) Rule { return Rule{section(rule.Name), rule.BackendRefs} })})
+		add("TLSRoute", r, &r.Spec.CommonRouteSpec, r.Spec.Hostnames, r.Status.Parents,
+			rules(r.Spec.Rules, func(rule *gatewayv1.TLSRouteRule) Rule { return Rule{section(rule.Name), rule.BackendRefs} }))
 	}
 	for i := range o.TCPRoutes.Items {
 		r := &o.TCPRoutes.Items[i]
-		all = append(all, Route{"TCPRoute", r.Namespace, r.Name, nil, r.Spec.ParentRefs, r.Status.Parents,
-			rules(r.Spec.Rules, func(rule *gatewayv1.TCPRouteRule) Rule { return Rule{section(rule.Name), rule.BackendRefs} })})
+		add("TCPRoute", r, &r.Spec.CommonRouteSpec, nil, r.Status.Parents,
+			rules(r.Spec.Rules, func(rule *gatewayv1.TCPRouteRule) Rule { return Rule{section(rule.Name), rule.BackendRefs} }))
 	}
 	for i := range o.UDPRoutes.Items {
 		r := &o.UDPRoutes.Items[i]
-		all = append(all, Route{"UDPRoute", r.Namespace, r.Name, nil, r.Spec.ParentRefs, r.Status.Parents,
-			rules(r.Spec.Rules, func(rule *gatewayv1.UDPRouteRule) Rule { return Rule{section(rule.Name), rule.BackendRefs} })})
-	}
-	controller := o.GatewayController()
-	for i := range all {
-		all[i].Statuses = slices.DeleteFunc(slices.Clone(all[i].Statuses), func(s gatewayv1.RouteParentStatus) bool { return s.ControllerName != controller })
+		add("UDPRoute", r, &r.Spec.CommonRouteSpec, nil, r.Status.Parents,
+			rules(r.Spec.Rules, func(rule *gatewayv1.UDPRouteRule) Rule { return Rule{section(rule.Name), rule.BackendRefs} }))
 	}
 	slices.SortFunc(all, func(a, b Route) int {
 		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 	})
+	return all
+}
+
+// defaultGateways are the installation's, in the order in which routes get them.
+func (o *Objects) defaultGateways() []*gatewayv1.Gateway {
+	var all []*gatewayv1.Gateway
+	ours := o.GatewayClasses()
+	for i := range o.Gateways.Items {
+		if g := &o.Gateways.Items[i]; ours[string(g.Spec.GatewayClassName)] && ingest.IsDefault(g) {
+			all = append(all, g)
+		}
+	}
+	ingest.SortDefaults(all)
 	return all
 }
 

@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"github.com/porchlight-lb/porchlight/gateway/ingest"
 	"github.com/porchlight-lb/porchlight/internal/names"
 )
 
@@ -96,7 +97,7 @@ func ancestors(controller gwv1.GatewayController, old, wanted []gwv1.PolicyAnces
 }
 
 // parents returns the entries of other controllers as they are, and ours as
-// wanted.
+// wanted, as far as there is room.
 func parents(controller gwv1.GatewayController, old, wanted []gwv1.RouteParentStatus, now metav1.Time) []gwv1.RouteParentStatus {
 	out := []gwv1.RouteParentStatus{}
 	for _, o := range old {
@@ -104,7 +105,7 @@ func parents(controller gwv1.GatewayController, old, wanted []gwv1.RouteParentSt
 			out = append(out, o)
 		}
 	}
-	for _, w := range wanted {
+	for _, w := range wanted[:min(len(wanted), max(0, ingest.MaxParents-len(out)))] {
 		var was []metav1.Condition
 		n := slices.IndexFunc(old, func(o gwv1.RouteParentStatus) bool {
 			return o.ControllerName == controller && sameParent(o.ParentRef, w.ParentRef)

@@ -218,6 +218,23 @@ func TestOwnParentsOnly(t *testing.T) {
 	}
 }
 
+// What others wrote stays, and of ours what there is room for: the API server
+// would refuse the whole status.
+func TestNoMoreParentsThanTheStatusHolds(t *testing.T) {
+	var old, wanted []gwv1.RouteParentStatus
+	for i := range 31 {
+		p := gwv1.RouteParentStatus{ControllerName: "example.com/c"}
+		p.ParentRef.Name = gwv1.ObjectName(fmt.Sprintf("theirs%d", i))
+		old = append(old, p)
+		p.ControllerName, p.ParentRef.Name = names.GatewayController, gwv1.ObjectName(fmt.Sprintf("ours%d", i))
+		wanted = append(wanted, p)
+	}
+	got := parents(names.GatewayController, old, wanted, metav1.Time{})
+	if len(got) != ingest.MaxParents || got[30].ParentRef.Name != "theirs30" || got[31].ParentRef.Name != "ours0" {
+		t.Errorf("%d parents, the last %+v", len(got), got[len(got)-1].ParentRef)
+	}
+}
+
 // The log has a line for each write that says something new, with the reasons,
 // and none for one that only counts.
 func TestDecisionsAreLogged(t *testing.T) {
