@@ -96,7 +96,8 @@ func run() error {
 	}
 
 	hub, serving := server.NewHub(), certs.NewServing()
-	reports := envoys.New(mgr.GetClient(), opts.Namespace, mgr.GetEventRecorder("porchlight-gateway"), log)
+	recorder := mgr.GetEventRecorder("porchlight-gateway")
+	reports := envoys.New(mgr.GetClient(), opts.Namespace, recorder, log)
 	loop := watch.New()
 	loop.Cache, loop.Mapper, loop.Namespace = mgr.GetCache(), mgr.GetRESTMapper(), opts.Namespace
 	loop.Controller = gwv1.GatewayController(controller)
@@ -115,7 +116,7 @@ func run() error {
 		{reports, false},
 		{fleet.New(mgr.GetClient(), keeper, settings, loop.Fleets, log), true},
 		{infra.New(mgr.GetClient(), mgr.GetAPIReader(), loop.Plans, opts.Namespace, ports, log), true},
-		{status.New(mgr.GetClient(), loop.Statuses, loop.Controller, log), true},
+		{status.New(mgr.GetClient(), loop.Statuses, loop.Controller, recorder, log), true},
 	} {
 		if err := manager.Add(mgr, t.task, t.leader); err != nil {
 			return err

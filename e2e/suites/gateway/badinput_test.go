@@ -202,13 +202,19 @@ spec:
 // refusalOn waits for the event that Envoys refuse what is made from an object.
 func refusalOn(t *testing.T, c *cluster.Cluster, kind, ns, name string) {
 	t.Helper()
-	cluster.Eventually(t, "the refusal is an event on "+kind+" "+name, func(ctx context.Context) error {
+	eventOn(t, c, kind, ns, name, "ConfigurationRefused")
+}
+
+// eventOn waits for an event on an object.
+func eventOn(t *testing.T, c *cluster.Cluster, kind, ns, name, reason string) {
+	t.Helper()
+	cluster.Eventually(t, reason+" is an event on "+kind+" "+name, func(ctx context.Context) error {
 		var list eventsv1.EventList
 		if err := c.List(ctx, &list); err != nil {
 			return err
 		}
 		for _, e := range list.Items {
-			if o := e.Regarding; e.Reason == "ConfigurationRefused" && o.Kind == kind && o.Namespace == ns && o.Name == name {
+			if o := e.Regarding; e.Reason == reason && o.Kind == kind && o.Namespace == ns && o.Name == name {
 				return nil
 			}
 		}

@@ -167,6 +167,7 @@ spec: {ports: [{port: 80}], selector: {app: none}}
 	base := "http://" + programmed(t, c, ns, "web")
 
 	routeSays(t, c, ns, "absent", "ResolvedRefs", metav1.ConditionFalse, "BackendNotFound")
+	eventOn(t, c, "HTTPRoute", ns, "absent", "BackendNotFound")
 	c.Want(t, 500, cluster.Request{URL: base + "/absent"})
 	routeSays(t, c, ns, "ungranted", "ResolvedRefs", metav1.ConditionFalse, "RefNotPermitted")
 	c.Want(t, 500, cluster.Request{URL: base + "/ungranted"})
@@ -184,6 +185,7 @@ spec:
   to: [{group: "", kind: Service}]
 `, ns))
 	routeSays(t, c, ns, "ungranted", "ResolvedRefs", metav1.ConditionTrue, "ResolvedRefs")
+	eventOn(t, c, "HTTPRoute", ns, "ungranted", "ResolvedRefs")
 	c.Want(t, 200, cluster.Request{URL: base + "/ungranted"})
 }
 

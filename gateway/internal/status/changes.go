@@ -13,8 +13,8 @@ import (
 // change is an object with the status that it should have.
 type change struct {
 	object client.Object
-	// says tells what that says which the one before did not.
-	says func() []string
+	// turns tells what that says which the one before did not.
+	turns func() []turn
 }
 
 // change returns what is to be written; nil where the object has its status
@@ -87,5 +87,5 @@ func compare[T any, S any, P interface {
 	}
 	before := *at
 	*at = now
-	return &change{o, func() []string { return decided(t.Controller, before, now) }}, nil
+	return &change{o, func() []turn { return decided(t.Controller, before, now) }}, nil
 }

@@ -9,19 +9,27 @@ import (
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
-// decision is what a status says with one condition.
+// decision is what a status says with one condition; zero: nothing.
 type decision struct {
+	kind            string // the condition's type
 	status          metav1.ConditionStatus
 	reason, message string
 }
 
-// decisions returns what a status says of ours, by what it is about: the type
-// of a condition, after the listener or the parent that it belongs to.
+// turn is a decision that is another than before.
+type turn struct {
+	// about is the type of the condition, after the listener or the parent that
+	// it belongs to.
+	about   string
+	was, is decision
+}
+
+// decisions returns what a status says of ours, by what it is about.
 func decisions(controller gwv1.GatewayController, status any) map[string]decision {
 	out := map[string]decision{}
 	add := func(of string, conditions []metav1.Condition) {
 		for _, c := range conditions {
-			out[of+c.Type] = decision{c.Status, c.Reason, c.Message}
+			out[of+c.Type] = decision{c.Type, c.Status, c.Reason, c.Message}
 		}
 	}
 	switch s := status.(type) {
@@ -53,29 +61,33 @@ func decisions(controller gwv1.GatewayController, status any) map[string]decisio
 	return out
 }
 
-func (d decision) String() string {
-	if d.message == "" {
-		return fmt.Sprintf("%s %s", d.status, d.reason)
-	}
-	return fmt.Sprintf("%s %s: %s", d.status, d.reason, d.message)
-}
-
-// decided lists what a status says that the one before did not, and what it
-// says no more.
-func decided(controller gwv1.GatewayController, before, now any) []string {
+// decided returns what a status says that the one before did not, and what it
+// says no more, each sorted.
+func decided(controller gwv1.GatewayController, before, now any) []turn {
 	was, is := decisions(controller, before), decisions(controller, now)
-	var out []string
+	var out []turn
 	for _, about := range slices.Sorted(maps.Keys(is)) {
-		if d := is[about]; was[about] != d {
-			out = append(out, about+"="+d.String())
+		if is[about] != was[about] {
+			out = append(out, turn{about, was[about], is[about]})
 		}
 	}
 	for _, about := range slices.Sorted(maps.Keys(was)) {
 		if _, still := is[about]; !still {
-			out = append(out, about+" withdrawn")
+			out = append(out, turn{about: about, was: was[about]})
 		}
 	}
 	return out
+}
+
+// MarshalText is how the log has it.
+func (t turn) MarshalText() ([]byte, error) {
+	switch {
+	case t.is == decision{}:
+		return []byte(t.about + " withdrawn"), nil
+	case t.is.message == "":
+		return fmt.Appendf(nil, "%s=%s %s", t.about, t.is.status, t.is.reason), nil
+	}
+	return fmt.Appendf(nil, "%s=%s %s: %s", t.about, t.is.status, t.is.reason, t.is.message), nil
 }
 
 // parent names what a reference refers to, and of that the part.

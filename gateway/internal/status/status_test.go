@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -16,9 +17,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/porchlight-lb/porchlight/gateway/ingest"
@@ -32,12 +35,13 @@ type world struct {
 	t      *testing.T
 	task   *Task
 	now    time.Time
+	events *events.FakeRecorder
 	writes int
 	fail   error
 }
 
 func newWorld(t *testing.T, objects ...client.Object) *world {
-	w := &world{t: t, now: time.Unix(1000, 0)}
+	w := &world{t: t, now: time.Unix(1000, 0), events: events.NewFakeRecorder(1000)}
 	c := fake.NewClientBuilder().WithScheme(manager.Scheme()).WithObjects(objects...).WithStatusSubresource(objects...).
 		WithInterceptorFuncs(interceptor.Funcs{SubResourceUpdate: func(ctx context.Context, c client.Client, sub string, o client.Object, opts ...client.SubResourceUpdateOption) error {
 			w.writes++
@@ -46,7 +50,7 @@ func newWorld(t *testing.T, objects ...client.Object) *world {
 			}
 			return c.SubResource(sub).Update(ctx, o, opts...)
 		}}).Build()
-	w.task = New(c, NewCells(), names.GatewayController, slog.New(slog.DiscardHandler))
+	w.task = New(c, NewCells(), names.GatewayController, w.events, slog.New(slog.DiscardHandler))
 	w.task.Now = func() time.Time { return w.now }
 	return w
 }
@@ -281,6 +285,97 @@ func TestDecisionsAreLogged(t *testing.T) {
 	}
 	says(route(missing), 1, `HTTPRoute ns/x ["Gateway g/l:80: ResolvedRefs=False BackendNotFound: Service ns/s is not there"]`)
 	says(ingest.Output{RouteStatuses: []ingest.RouteStatus{{Kind: "HTTPRoute", Name: name}}}, 1, `HTTPRoute ns/x ["Gateway g/l:80: ResolvedRefs withdrawn"]`)
+}
+
+// What is wrong is an event once, and that it is not any more; what was well
+// from the beginning is none.
+func TestEventsOnChange(t *testing.T) {
+	w := newWorld(t, &gwv1.HTTPRoute{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "x"}}, &gwv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "x"}})
+	says := func(out ingest.Output, want ...string) {
+		t.Helper()
+		w.now = w.now.Add(time.Hour)
+		w.write(out, 1)
+		var got []string
+		for len(w.events.Events) > 0 {
+			got = append(got, <-w.events.Events)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("events %q, want %q", got, want)
+		}
+	}
+	said := func(kind string, status metav1.ConditionStatus, reason, message string) metav1.Condition {
+		return metav1.Condition{Type: kind, Status: status, Reason: reason, Message: message}
+	}
+
+	type parents = map[string][]metav1.Condition
+	route := func(all parents) ingest.Output {
+		r := ingest.RouteStatus{Kind: "HTTPRoute", Name: name}
+		for _, p := range slices.Sorted(maps.Keys(all)) {
+			r.Parents = append(r.Parents, gwv1.RouteParentStatus{
+				ControllerName: names.GatewayController, ParentRef: gwv1.ParentReference{Name: gwv1.ObjectName(p)}, Conditions: all[p],
+			})
+		}
+		return ingest.Output{RouteStatuses: []ingest.RouteStatus{r}}
+	}
+	accepted := said("Accepted", metav1.ConditionTrue, "Accepted", "")
+	missing := func(service string) metav1.Condition {
+		return said("ResolvedRefs", metav1.ConditionFalse, "BackendNotFound", service+" is not there.")
+	}
+	says(route(parents{"a": {accepted}}))
+	says(route(parents{"a": {accepted, missing("s")}, "b": {accepted, missing("s")}}),
+		"Warning BackendNotFound Gateway a: ResolvedRefs, Gateway b: ResolvedRefs=False: s is not there.")
+	says(route(parents{"a": {accepted, missing("another")}, "b": {accepted, missing("another")}}))
+	says(route(parents{
+		"a": {accepted, said("ResolvedRefs", metav1.ConditionFalse, "RefNotPermitted", "no grant")},
+		"b": {accepted, missing("another"), said("PartiallyInvalid", metav1.ConditionTrue, "UnsupportedValue", "a rule")},
+	}), "Warning RefNotPermitted Gateway a: ResolvedRefs=False: no grant", "Warning UnsupportedValue Gateway b: PartiallyInvalid=True: a rule")
+	says(route(parents{"a": {accepted, said("ResolvedRefs", metav1.ConditionTrue, "ResolvedRefs", "fine")}}),
+		"Normal ResolvedRefs Gateway a: ResolvedRefs=True: fine")
+
+	gateway := func(whole, listener metav1.Condition) ingest.Output {
+		return ingest.Output{GatewayStatuses: []ingest.GatewayStatus{{Name: name, Status: gwv1.GatewayStatus{
+			Conditions: []metav1.Condition{whole}, Listeners: []gwv1.ListenerStatus{{Name: "l", Conditions: []metav1.Condition{listener}}},
+		}}}}
+	}
+	waits := said("Programmed", metav1.ConditionFalse, "Pending", "soon")
+	serves := said("Programmed", metav1.ConditionTrue, "Programmed", "served")
+	noAddress := said("Programmed", metav1.ConditionFalse, "AddressNotAssigned", "none yet")
+	says(gateway(noAddress, waits), "Normal AddressNotAssigned Programmed=False: none yet")
+	says(gateway(waits, waits))
+	says(gateway(serves, serves), "Normal Programmed Programmed=True: served")
+	says(gateway(noAddress, serves), "Warning AddressNotAssigned Programmed=False: none yet")
+	says(gateway(serves, serves), "Normal Programmed Programmed=True: served")
+}
+
+// However much goes wrong at once, the API server is not flooded, and what is
+// left out is counted.
+func TestEventsArePaced(t *testing.T) {
+	w := newWorld(t)
+	before := counted(t, "porchlight_gateway_status_events_dropped_total")
+	const all = 3 * eventsAtOnce
+	for range all {
+		w.task.tell(&gwv1.HTTPRoute{}, []turn{{about: "Accepted", is: decision{"Accepted", metav1.ConditionFalse, "NoMatchingParent", ""}}})
+	}
+	made, dropped := len(w.events.Events), counted(t, "porchlight_gateway_status_events_dropped_total")-before
+	if made < eventsAtOnce || made >= all || int(dropped) != all-made {
+		t.Errorf("%d events of %d, and %v dropped", made, all, dropped)
+	}
+}
+
+// counted reads a counter that has no labels.
+func counted(t *testing.T, name string) float64 {
+	t.Helper()
+	families, err := metrics.Registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == name {
+			return f.GetMetric()[0].GetCounter().GetValue()
+		}
+	}
+	t.Fatalf("there is no metric %s", name)
+	return 0
 }
 
 func TestFailedWriteIsRepeated(t *testing.T) {

@@ -10,6 +10,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/util/flowcontrol"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
@@ -38,11 +40,14 @@ type Task struct {
 	// Controller is the controllerName under which our entries stand.
 	Controller gwv1.GatewayController
 	Now        func() time.Time
+	Events     events.EventRecorder
 	Log        *slog.Logger
 
 	mu    sync.Mutex
 	wrote map[key]written
 	ready chan struct{}
+	// pace is that of events.
+	pace flowcontrol.RateLimiter
 }
 
 // written is the last write of an object, which is the row's last.
@@ -63,8 +68,11 @@ func (w written) pause() time.Duration {
 func (w written) over(at time.Time) bool { return at.Sub(w.at) >= 2*w.pause() }
 
 // New returns the task.
-func New(c client.Client, cells *Cells, controller gwv1.GatewayController, log *slog.Logger) *Task {
-	return &Task{Client: c, Cells: cells, Controller: controller, Now: time.Now, Log: log, wrote: map[key]written{}, ready: make(chan struct{})}
+func New(c client.Client, cells *Cells, controller gwv1.GatewayController, recorder events.EventRecorder, log *slog.Logger) *Task {
+	return &Task{
+		Client: c, Cells: cells, Controller: controller, Now: time.Now, Events: recorder, Log: log,
+		wrote: map[key]written{}, ready: make(chan struct{}), pace: flowcontrol.NewTokenBucketRateLimiter(eventsPerSecond, eventsAtOnce),
+	}
 }
 
 // String names the task.
@@ -154,7 +162,7 @@ func (t *Task) put(ctx context.Context, k key, c cell, now time.Time) (wait bool
 	if last.over(now) {
 		last.row = 0
 	}
-	says := change.says() // of what the update's answer is written over
+	turns := change.turns() // of what the update's answer is written over
 	switch err := t.Client.Status().Update(ctx, change.object); {
 	case apierrors.IsNotFound(err):
 		return false, nil
@@ -167,8 +175,9 @@ func (t *Task) put(ctx context.Context, k key, c cell, now time.Time) (wait bool
 		return false, fmt.Errorf("writing the status of %s: %w", k, err)
 	}
 	writes.WithLabelValues("Written").Inc()
-	if len(says) > 0 {
-		t.Log.Info("decided", "kind", k.kind, "name", k.name.String(), "conditions", says)
+	if len(turns) > 0 {
+		t.Log.Info("decided", "kind", k.kind, "name", k.name.String(), "conditions", turns)
+		t.tell(change.object, turns)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
