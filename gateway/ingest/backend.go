@@ -17,8 +17,7 @@ type ref struct {
 }
 
 // follow resolves backendRefs. An invalid one keeps its weight and has no
-// cluster; one of weight zero is left out. The protocol is what is spoken where
-// the Service does not say.
+// cluster. The protocol is what is spoken where the Service does not say.
 func (r *route) follow(x *index, refs []ref, p ir.AppProtocol) []backend {
 	var out []backend
 	for i := range refs {
@@ -29,11 +28,14 @@ func (r *route) follow(x *index, refs []ref, p ir.AppProtocol) []backend {
 		}
 		// Resolved whatever the weight is, so that the status tells.
 		b.cluster, b.insecure = r.cluster(x, &refs[i].BackendObjectReference, p)
-		if b.share.Weight > 0 {
-			out = append(out, b)
-		}
+		out = append(out, b)
 	}
 	return out
+}
+
+// weighted leaves out the backends of weight zero.
+func weighted(bs []backend) []backend {
+	return slices.DeleteFunc(bs, func(b backend) bool { return b.share.Weight == 0 })
 }
 
 // reachable says whether anything can reach any of the backends.

@@ -21,6 +21,9 @@ func Endpoints(c *ir.Cluster, endpointSlices []*discoveryv1.EndpointSlice) ir.En
 	for _, s := range c.Shares {
 		out.Shares = append(out.Shares, ir.EndpointShare{Weight: s.Weight, Addresses: addresses(s.Service, s.PortName, endpointSlices)})
 	}
+	if c.Protocol != ir.UDPDatagrams {
+		out.Shares = disjoint(out.Shares)
+	}
 	return out
 }
 

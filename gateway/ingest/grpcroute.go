@@ -16,12 +16,12 @@ const serviceUnavailable = 503
 func newGRPCRoute(x *index, obj *gwv1.GRPCRoute) *route {
 	r := newRoute(grpcRouteKind, obj, obj.Spec.Hostnames)
 	r.addRules(len(obj.Spec.Rules), serviceUnavailable, func(i int) (rule, *refusal) {
-		return r.grpcRule(x, &obj.Spec.Rules[i])
+		return r.grpcRule(x, &obj.Spec.Rules[i], i)
 	})
 	return r
 }
 
-func (r *route) grpcRule(x *index, spec *gwv1.GRPCRouteRule) (rule, *refusal) {
+func (r *route) grpcRule(x *index, spec *gwv1.GRPCRouteRule, i int) (rule, *refusal) {
 	u := rule{}
 	var refused *refusal
 	for i := range spec.Matches {
@@ -38,8 +38,9 @@ func (r *route) grpcRule(x *index, spec *gwv1.GRPCRouteRule) (rule, *refusal) {
 	if refused != nil {
 		return u, refused
 	}
-	if spec.SessionPersistence != nil {
-		return u, unsupported("sessionPersistence is not supported.")
+	session, err := r.session(spec.SessionPersistence, i, spec.Name)
+	if err != nil {
+		return u, err
 	}
 	f, err := r.grpcFilters(x, spec.Filters)
 	if err != nil {
@@ -55,14 +56,17 @@ func (r *route) grpcRule(x *index, spec *gwv1.GRPCRouteRule) (rule, *refusal) {
 		}
 		refs = append(refs, w)
 	}
-	u.backends = r.follow(x, refs, ir.HTTP2)
+	if u.backends, err = choice(r.follow(x, refs, ir.HTTP2), session); err != nil {
+		return u, err
+	}
 	if !reachable(u.backends, binding{}) {
 		u.route.Respond = &ir.Respond{Status: serviceUnavailable}
 		return u, nil
 	}
 	u.mirrors = f.mirrored
 	u.route.Forward = &ir.Forward{
-		Backends: forwards(u.backends, binding{}), Invalid: invalidStatus(u.backends, serviceUnavailable), Mirrors: f.mirrors,
+		Backends: forwards(u.backends, binding{}), Invalid: invalidStatus(u.backends, serviceUnavailable),
+		Mirrors: f.mirrors, Session: session,
 	}
 	return u, nil
 }

@@ -13,21 +13,22 @@ const internalServerError = 500
 func newHTTPRoute(x *index, obj *gwv1.HTTPRoute) *route {
 	r := newRoute(httpRouteKind, obj, obj.Spec.Hostnames)
 	r.addRules(len(obj.Spec.Rules), internalServerError, func(i int) (rule, *refusal) {
-		return r.httpRule(x, &obj.Spec.Rules[i])
+		return r.httpRule(x, &obj.Spec.Rules[i], i)
 	})
 	return r
 }
 
 // httpRule translates one rule. On a refusal the matches that could be
 // translated are still returned.
-func (r *route) httpRule(x *index, spec *gwv1.HTTPRouteRule) (rule, *refusal) {
+func (r *route) httpRule(x *index, spec *gwv1.HTTPRouteRule, i int) (rule, *refusal) {
 	u := rule{}
 	var err *refusal
 	if u.matches, err = matches(spec.Matches); err != nil {
 		return u, err
 	}
-	if spec.SessionPersistence != nil {
-		return u, unsupported("sessionPersistence is not supported.")
+	session, err := r.session(spec.SessionPersistence, i, spec.Name)
+	if err != nil {
+		return u, err
 	}
 	f, err := r.filters(x, spec)
 	if err != nil {
@@ -47,7 +48,9 @@ func (r *route) httpRule(x *index, spec *gwv1.HTTPRouteRule) (rule, *refusal) {
 		}
 		refs = append(refs, w)
 	}
-	u.backends = r.follow(x, refs, ir.HTTP1)
+	if u.backends, err = choice(r.follow(x, refs, ir.HTTP1), session); err != nil {
+		return u, err
+	}
 	if !reachable(u.backends, binding{}) {
 		u.route.Respond = &ir.Respond{Status: internalServerError}
 		return u, nil
@@ -55,7 +58,7 @@ func (r *route) httpRule(x *index, spec *gwv1.HTTPRouteRule) (rule, *refusal) {
 	u.mirrors = f.mirrored
 	u.route.Forward = &ir.Forward{
 		Backends: forwards(u.backends, binding{}), Invalid: invalidStatus(u.backends, internalServerError),
-		Hostname: f.hostname, Path: f.path, Mirrors: f.mirrors,
+		Hostname: f.hostname, Path: f.path, Mirrors: f.mirrors, Session: session,
 	}
 	if t := spec.Timeouts; t != nil {
 		if u.route.Forward.Timeout, err = timeout(t.Request); err != nil {

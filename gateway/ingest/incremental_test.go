@@ -273,7 +273,7 @@ func genObject(t *rapid.T) metav1.Object {
 	case 5, 6, 7:
 		o := &gwv1.HTTPRoute{ObjectMeta: meta(t, "r0", "r1", "r2"), Spec: gwv1.HTTPRouteSpec{CommonRouteSpec: genParents(t), Hostnames: genHostnames(t)}}
 		for range rapid.IntRange(1, 2).Draw(t, "rules") {
-			r := gwv1.HTTPRouteRule{Matches: []gwv1.HTTPRouteMatch{genMatch(t)}}
+			r := gwv1.HTTPRouteRule{Matches: []gwv1.HTTPRouteMatch{genMatch(t)}, SessionPersistence: genSession(t)}
 			for _, b := range genBackends(t) {
 				r.BackendRefs = append(r.BackendRefs, gwv1.HTTPBackendRef{BackendRef: b})
 			}
@@ -285,7 +285,7 @@ func genObject(t *rapid.T) metav1.Object {
 		return o
 	case 8:
 		o := &gwv1.GRPCRoute{ObjectMeta: meta(t, "r0", "r1"), Spec: gwv1.GRPCRouteSpec{CommonRouteSpec: genParents(t), Hostnames: genHostnames(t)}}
-		var r gwv1.GRPCRouteRule
+		r := gwv1.GRPCRouteRule{SessionPersistence: genSession(t)}
 		for _, b := range genBackends(t) {
 			r.BackendRefs = append(r.BackendRefs, gwv1.GRPCBackendRef{BackendRef: b})
 		}

@@ -102,7 +102,7 @@ func genRoute(t *rapid.T, i int) *gwv1.HTTPRoute {
 	for range rapid.IntRange(1, 3).Draw(t, "rules") {
 		rule := gwv1.HTTPRouteRule{BackendRefs: []gwv1.HTTPBackendRef{{BackendRef: gwv1.BackendRef{
 			BackendObjectReference: gwv1.BackendObjectReference{Name: "s", Port: ptr(int32(80))},
-		}}}}
+		}}}, SessionPersistence: genSession(t)}
 		for range rapid.IntRange(0, 2).Draw(t, "matches") {
 			rule.Matches = append(rule.Matches, genMatch(t))
 		}

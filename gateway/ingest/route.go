@@ -216,6 +216,7 @@ func (r *route) appendCandidates(out []*ir.Candidate, hostname string, p place) 
 	for i := range r.rules {
 		u := &r.rules[i]
 		route := u.at(p.binding)
+		route.Forward = sessionOver(p.scheme, route.Forward)
 		if u.redirect != nil {
 			route.Redirect = redirect(u.redirect, p.scheme, p.port)
 		}

@@ -39,7 +39,7 @@ func (r *route) addStream(x *index, specs []gwv1.BackendRef, p ir.AppProtocol) {
 	for i := range specs {
 		refs = append(refs, ref{BackendRef: &specs[i]})
 	}
-	b := r.follow(x, refs, p)
+	b := weighted(r.follow(x, refs, p))
 	if len(r.rules) == 0 {
 		r.rules = []rule{{backends: b}}
 	}

@@ -40,9 +40,10 @@ type Cluster struct {
 	Protocol AppProtocol `json:"protocol"`
 	// TLS to the backend; nil for clear text.
 	TLS *BackendTLS `json:"tls,omitempty"`
-	// Shares are what a cluster of datagrams is spread over where that is more
-	// than the one Service: Envoy gives each client of UDP a single cluster.
-	// Service, Port and PortName are then those of the first share.
+	// Shares are what a cluster is spread over where that is more than the one
+	// Service: Envoy gives each client of UDP a single cluster, and keeps those
+	// with a session at an endpoint of one. Service, Port and PortName are then
+	// those of the first share.
 	Shares []Share `json:"shares,omitempty"`
 }
 
@@ -52,7 +53,7 @@ type Share struct {
 	Service  types.NamespacedName `json:"service"`
 	Port     int32                `json:"port,omitempty"`
 	PortName string               `json:"portName,omitempty"`
-	// Weight is above zero.
+	// Weight is zero where only clients with a session there are served.
 	Weight uint32 `json:"weight"`
 }
 
@@ -117,13 +118,15 @@ type Endpoints struct {
 	Cluster string `json:"cluster"`
 	// Addresses, sorted, each once. None: requests get 503.
 	Addresses []netip.AddrPort `json:"addresses,omitempty"`
-	// Shares in the order of the cluster's, in place of Addresses. One without
-	// addresses loses the datagrams that fall to it.
+	// Shares in place of Addresses: those of a cluster of datagrams in its
+	// order, those of a cluster of sessions such that no address is in two. One
+	// without addresses fails what falls to it.
 	Shares []EndpointShare `json:"shares,omitempty"`
 }
 
 // EndpointShare is the addresses of one share of a cluster.
 type EndpointShare struct {
+	// Weight is zero where only clients with a session there are served.
 	Weight    uint32           `json:"weight"`
 	Addresses []netip.AddrPort `json:"addresses,omitempty"`
 }

@@ -250,6 +250,9 @@ type Forward struct {
 	Timeout        time.Duration `json:"timeout,omitempty"`
 	BackendTimeout time.Duration `json:"backendTimeout,omitempty"`
 	Retry          *Retry        `json:"retry,omitempty"`
+	// Session keeps each client at the endpoint that it reached first; nil:
+	// every request is balanced alone.
+	Session *Session `json:"session,omitempty"`
 }
 
 // Retry says when a request is sent to a backend again: where the connection

@@ -60,8 +60,10 @@ func Cluster(c *ir.Cluster) resource.Resource {
 	if c.TLS != nil {
 		out.TransportSocket = upstreamTLS(c)
 	}
-	if c.Shares != nil {
+	if c.Protocol == ir.UDPDatagrams && c.Shares != nil {
 		out.LbPolicy = clusterv3.Cluster_ROUND_ROBIN
+	}
+	if c.Shares != nil {
 		out.CommonLbConfig.LocalityConfigSpecifier = &clusterv3.Cluster_CommonLbConfig_LocalityWeightedLbConfig_{
 			LocalityWeightedLbConfig: &clusterv3.Cluster_CommonLbConfig_LocalityWeightedLbConfig{},
 		}
@@ -83,7 +85,7 @@ func upstreamHTTP(p ir.AppProtocol) *httpv3.HttpProtocolOptions {
 	}
 }
 
-// sink takes the datagrams of a share without endpoints: nobody listens there
+// sink takes what falls to a share without endpoints: nobody listens there
 // (RFC 863, discard).
 var sink = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 9)
 
@@ -100,7 +102,9 @@ func Endpoints(e ir.Endpoints) resource.Resource {
 		}
 		l := locality(addresses)
 		l.Locality = &corev3.Locality{Zone: strconv.Itoa(i)}
-		l.LoadBalancingWeight = wrapperspb.UInt32(s.Weight)
+		if s.Weight > 0 { // a locality without a weight is given no load
+			l.LoadBalancingWeight = wrapperspb.UInt32(s.Weight)
+		}
 		a.Endpoints = append(a.Endpoints, l)
 	}
 	return resource.New(resource.Endpoint, e.Cluster, a)

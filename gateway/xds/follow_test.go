@@ -97,10 +97,11 @@ func (f *followed) DeltaAggregatedResources(g discoveryv3.AggregatedDiscoverySer
 	}
 }
 
-// Envoy follows changes of virtual hosts without being given the whole table,
-// and listeners that come, go, and come again.
-func TestEnvoyFollowsChanges(t *testing.T) {
-	f := &followed{publish: make(chan resource.Set), drop: make(chan struct{}), settled: make(chan []string, 1), problem: make(chan error, 10)}
+// follow starts an Envoy and returns the server of its stream, and the file with
+// the address of its administration.
+func follow(t *testing.T) (f *followed, admin string) {
+	t.Helper()
+	f = &followed{publish: make(chan resource.Set), drop: make(chan struct{}), settled: make(chan []string, 1), problem: make(chan error, 10)}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -108,13 +109,14 @@ func TestEnvoyFollowsChanges(t *testing.T) {
 	server := grpc.NewServer()
 	discoveryv3.RegisterAggregatedDiscoveryServiceServer(server, f)
 	go func() { _ = server.Serve(l) }() // ended by Stop
-	defer server.Stop()
+	t.Cleanup(server.Stop)
 	always, err := protojson.Marshal(xds.KeepScopes())
 	if err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	config, admin := filepath.Join(dir, "envoy.yaml"), filepath.Join(dir, "admin")
+	config := filepath.Join(dir, "envoy.yaml")
+	admin = filepath.Join(dir, "admin")
 	if err := os.WriteFile(config, fmt.Appendf(nil, `
 node: {id: followed, cluster: followed}
 dynamic_resources:
@@ -145,11 +147,32 @@ admin: {address: {socket_address: {address: 127.0.0.1, port_value: 0}}}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
+	t.Cleanup(func() {
 		_ = cmd.Process.Kill() // its end is what is waited for
 		_ = cmd.Wait()
-	}()
+	})
+	return f, admin
+}
 
+// settle gives Envoy a snapshot and returns what was sent for that.
+func (f *followed) settle(t *testing.T, set resource.Set) []string {
+	t.Helper()
+	f.publish <- set
+	select {
+	case sent := <-f.settled:
+		return sent
+	case err := <-f.problem:
+		t.Fatal(err)
+	case <-time.After(30 * time.Second):
+		t.Fatal("Envoy does not acknowledge what it was sent")
+	}
+	return nil
+}
+
+// Envoy follows changes of virtual hosts without being given the whole table,
+// and listeners that come, go, and come again.
+func TestEnvoyFollowsChanges(t *testing.T) {
+	f, admin := follow(t)
 	first, second := freePort(t), freePort(t)
 	encoder, set := xds.NewEncoder(), resource.Set{}
 	// serve gives Envoy listeners whose hosts answer with statuses, and returns
@@ -181,16 +204,7 @@ admin: {address: {socket_address: {address: 127.0.0.1, port_value: 0}}}
 			delete(next[k.Type], k.Name)
 		}
 		set = next
-		f.publish <- set
-		select {
-		case sent := <-f.settled:
-			return sent
-		case err := <-f.problem:
-			t.Fatal(err)
-		case <-time.After(30 * time.Second):
-			t.Fatal("Envoy does not acknowledge what it was sent")
-		}
-		return nil
+		return f.settle(t, set)
 	}
 	answers := func(port int, want map[string]int) {
 		t.Helper()

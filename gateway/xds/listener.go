@@ -8,6 +8,7 @@ import (
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	corsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
+	sessionv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/stateful_session/v3"
 	inspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -91,6 +92,9 @@ func connectionManager(l *ir.Listener, c *ir.Chain) *hcmv3.HttpConnectionManager
 		HttpFilters: []*hcmv3.HttpFilter{{
 			Name:       corsFilter,
 			ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: pack(&corsv3.Cors{})},
+		}, {
+			Name:       sessionFilter,
+			ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: pack(&sessionv3.StatefulSession{})},
 		}, router()},
 		// X-Forwarded-For carries the client's address and nothing that the
 		// client made up.

@@ -50,8 +50,15 @@ func route(r *ir.Route) *routev3.Route {
 	out := &routev3.Route{Name: r.Name, Match: match(&r.Match)}
 	out.RequestHeadersToAdd, out.RequestHeadersToRemove = headerChanges(r.RequestHeaders)
 	out.ResponseHeadersToAdd, out.ResponseHeadersToRemove = headerChanges(r.ResponseHeaders)
+	filters := map[string]*anypb.Any{}
 	if r.CORS != nil {
-		out.TypedPerFilterConfig = map[string]*anypb.Any{corsFilter: pack(corsPolicy(r.CORS))}
+		filters[corsFilter] = pack(corsPolicy(r.CORS))
+	}
+	if r.Forward != nil && r.Forward.Session != nil {
+		filters[sessionFilter] = pack(session(r.Forward.Session, &r.Match))
+	}
+	if len(filters) > 0 {
+		out.TypedPerFilterConfig = filters
 	}
 	switch {
 	case r.Redirect != nil:
