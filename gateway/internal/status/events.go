@@ -9,6 +9,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/porchlight-lb/porchlight/gateway/ingest"
 )
 
 const (
@@ -22,7 +24,7 @@ const (
 // positive are the types of conditions that are true where all is well. Of
 // ours, and of the Gateway API's that we write, the others are false or absent
 // then.
-var positive = []string{"Accepted", programmed, "ResolvedRefs", "SupportedVersion"}
+var positive = []string{"Accepted", programmed, "ResolvedRefs", "SupportedVersion", ingest.DefaultGateway}
 
 const programmed = string(gwv1.GatewayConditionProgrammed)
 

@@ -345,6 +345,7 @@ func TestEventsOnChange(t *testing.T) {
 	says(gateway(serves, serves), "Normal Programmed Programmed=True: served")
 	says(gateway(noAddress, serves), "Warning AddressNotAssigned Programmed=False: none yet")
 	says(gateway(serves, serves), "Normal Programmed Programmed=True: served")
+	says(gateway(said(ingest.DefaultGateway, metav1.ConditionTrue, "DefaultScope", "it is one"), serves))
 }
 
 // However much goes wrong at once, the API server is not flooded, and what is
