@@ -19,6 +19,9 @@ type filters struct {
 	// mirrored are the backends of the mirrors, one for each.
 	mirrored []backend
 	cors     *ir.CORS
+	// auth is by whom requests are checked, by the authorizer; both or neither.
+	auth       *ir.ExternalAuth
+	authorizer *backend
 }
 
 // filters translates the filters of a rule. A filter that is not supported is
@@ -45,6 +48,8 @@ func (r *route) filters(x *index, spec *gwv1.HTTPRouteRule) (filters, *refusal) 
 			err = out.mirror(r, x, f.RequestMirror, ir.HTTP1)
 		case f.Type == gwv1.HTTPRouteFilterCORS && f.CORS != nil:
 			out.cors, err = cors(f.CORS)
+		case f.Type == gwv1.HTTPRouteFilterExternalAuth && f.ExternalAuth != nil:
+			err = out.externalAuth(r, x, f.ExternalAuth)
 		default:
 			err = unsupported("filter %s is not supported.", f.Type)
 		}

@@ -35,7 +35,8 @@ func (r *route) httpRule(x *index, spec *gwv1.HTTPRouteRule, i int) (rule, *refu
 		return u, err
 	}
 	u.route.RequestHeaders, u.route.ResponseHeaders, u.route.CORS = f.requestHeaders, f.responseHeaders, f.cors
-	if f.redirect != nil {
+	checked := f.checked(&u)
+	if f.redirect != nil && checked {
 		u.redirect = f.redirect
 		return u, nil
 	}
@@ -51,7 +52,8 @@ func (r *route) httpRule(x *index, spec *gwv1.HTTPRouteRule, i int) (rule, *refu
 	if u.backends, err = choice(r.follow(x, refs, ir.HTTP1), session); err != nil {
 		return u, err
 	}
-	if !reachable(u.backends, binding{}) {
+	if !checked || !reachable(u.backends, binding{}) {
+		u.route.Auth, u.auth = nil, nil
 		u.route.Respond = &ir.Respond{Status: internalServerError}
 		return u, nil
 	}

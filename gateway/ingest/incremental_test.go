@@ -280,6 +280,11 @@ func genObject(t *rapid.T) metav1.Object {
 			if rapid.IntRange(0, 3).Draw(t, "mirrored") == 0 {
 				r.Filters = []gwv1.HTTPRouteFilter{{Type: gwv1.HTTPRouteFilterRequestMirror, RequestMirror: &gwv1.HTTPRequestMirrorFilter{BackendRef: genBackend(t).BackendObjectReference}}}
 			}
+			if rapid.IntRange(0, 3).Draw(t, "checked") == 0 {
+				f := &gwv1.HTTPExternalAuthFilter{BackendRef: genBackend(t).BackendObjectReference}
+				f.ExternalAuthProtocol = rapid.SampledFrom([]gwv1.HTTPRouteExternalAuthProtocol{"GRPC", "HTTP"}).Draw(t, "protocol")
+				r.Filters = append(r.Filters, gwv1.HTTPRouteFilter{Type: gwv1.HTTPRouteFilterExternalAuth, ExternalAuth: f})
+			}
 			o.Spec.Rules = append(o.Spec.Rules, r)
 		}
 		return o

@@ -54,9 +54,11 @@ type rule struct {
 	// the port that follows from the listener.
 	route    ir.Route
 	redirect *gwv1.HTTPRequestRedirectFilter
-	// backends that the rule names, those of its mirrors behind.
+	// backends that the rule names, those of its mirrors behind, and the one that
+	// checks its requests, if any.
 	backends []backend
 	mirrors  []backend
+	auth     []backend
 }
 
 // backend is a backendRef that was followed.
@@ -116,7 +118,7 @@ func (r *route) clusters(at binding) []ir.Cluster {
 			out = append(out, datagrams(r.rules[i].backends)...)
 			continue
 		}
-		for _, list := range [][]backend{r.rules[i].backends, r.rules[i].mirrors} {
+		for _, list := range [][]backend{r.rules[i].backends, r.rules[i].mirrors, r.rules[i].auth} {
 			for j := range list {
 				if c, ok := list[j].reach(at); ok {
 					out = append(out, c)
@@ -131,6 +133,13 @@ func (r *route) clusters(at binding) []ir.Cluster {
 func (u *rule) at(at binding) ir.Route {
 	out := u.route
 	secured := func(b backend) bool { return b.cluster != nil && b.cluster.TLS != nil }
+	if out.Auth != nil && at.certificate != nil && secured(u.auth[0]) {
+		a := *out.Auth
+		if c, ok := u.auth[0].reach(at); ok {
+			a.Cluster = c.Name()
+		}
+		out.Auth = &a
+	}
 	if out.Forward == nil || at.certificate == nil ||
 		!slices.ContainsFunc(u.backends, secured) && !slices.ContainsFunc(u.mirrors, secured) {
 		return out

@@ -146,6 +146,9 @@ type Route struct {
 	ResponseHeaders *HeaderChanges `json:"responseHeaders,omitempty"`
 	// CORS answers preflight requests and marks answers; nil: neither.
 	CORS *CORS `json:"cors,omitempty"`
+	// Auth is by whom requests are checked; nil: by nobody. Not of a route with
+	// Respond.
+	Auth *ExternalAuth `json:"auth,omitempty"`
 }
 
 // CORS says which pages of other origins may make requests.

@@ -1,6 +1,7 @@
 package xds_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -114,11 +115,16 @@ func follow(t *testing.T) (f *followed, admin string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	runtime, err := json.Marshal(xds.Runtime)
+	if err != nil {
+		t.Fatal(err)
+	}
 	dir := t.TempDir()
 	config := filepath.Join(dir, "envoy.yaml")
 	admin = filepath.Join(dir, "admin")
 	if err := os.WriteFile(config, fmt.Appendf(nil, `
 node: {id: followed, cluster: followed}
+layered_runtime: {layers: [{name: static, static_layer: %s}]}
 dynamic_resources:
   ads_config: {api_type: DELTA_GRPC, transport_api_version: V3, grpc_services: [{envoy_grpc: {cluster_name: xds, retry_policy: {retry_back_off: {base_interval: 0.1s, max_interval: 0.1s}}}}]}
   cds_config: {ads: {}, resource_api_version: V3, initial_fetch_timeout: 0s}
@@ -139,7 +145,7 @@ static_resources:
     address: {pipe: {path: %s}}
     filter_chains: [%s]
 admin: {address: {socket_address: {address: 127.0.0.1, port_value: 0}}}
-`, l.Addr().(*net.TCPAddr).Port, filepath.Join(dir, "always"), always), 0o600); err != nil {
+`, runtime, l.Addr().(*net.TCPAddr).Port, filepath.Join(dir, "always"), always), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(envoybin.Path(t), "-c", config, "--concurrency", "1", "--disable-hot-restart", "--log-level", "off",

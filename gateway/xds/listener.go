@@ -92,7 +92,7 @@ func connectionManager(l *ir.Listener, c *ir.Chain) *hcmv3.HttpConnectionManager
 		HttpFilters: []*hcmv3.HttpFilter{{
 			Name:       corsFilter,
 			ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: pack(&corsv3.Cors{})},
-		}, {
+		}, auth(), {
 			Name:       sessionFilter,
 			ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: pack(&sessionv3.StatefulSession{})},
 		}, router()},

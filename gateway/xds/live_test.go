@@ -130,14 +130,18 @@ func divide(set resource.Set) {
 }
 
 // served returns the resources of a case, with a server for each cluster but
-// those of a Service named empty, which run until the test ends.
+// those of a Service named empty, which run until the test ends. Those of Services
+// whose names begin with auth check requests.
 func served(t *testing.T, o *manifest.Objects) resource.Set {
 	o.AssumeFacts()
 	set := resources(t, o)
 	for _, f := range ingest.Translate(o.Input).Fleets {
 		for _, c := range f.Clusters {
 			e := ir.Endpoints{Cluster: c.Name()}
-			if c.Service.Name != "empty" {
+			switch {
+			case strings.HasPrefix(c.Service.Name, "auth"):
+				e.Addresses = []netip.AddrPort{authorizer(t, c)}
+			case c.Service.Name != "empty":
 				e.Addresses = []netip.AddrPort{backend(t, c.Name())}
 			}
 			set.Put(xds.Endpoints(e))

@@ -57,6 +57,9 @@ func route(r *ir.Route) *routev3.Route {
 	if r.Forward != nil && r.Forward.Session != nil {
 		filters[sessionFilter] = pack(session(r.Forward.Session, &r.Match))
 	}
+	if r.Auth != nil {
+		filters[authFilter] = pack(authPolicy(r.Auth))
+	}
 	if len(filters) > 0 {
 		out.TypedPerFilterConfig = filters
 	}
