@@ -105,6 +105,8 @@ func run() error {
 	loop.Fleets = mailbox.New[[]fleet.Wanted]()
 	loop.Plans = mailbox.New[infra.Plan]()
 	loop.Statuses = status.NewCells()
+	services := infra.New(mgr.GetClient(), mgr.GetAPIReader(), loop.Plans, opts.Namespace, ports, log)
+	loop.Refused = services.Refused
 	keeper := &certs.Keeper{Client: mgr.GetClient(), Uncached: mgr.GetAPIReader(), Namespace: opts.Namespace, Overlap: overlap, Now: time.Now, Log: log}
 
 	for _, t := range []struct {
@@ -115,7 +117,7 @@ func run() error {
 		{server.New(address, serving, hub, reports, log), false},
 		{reports, false},
 		{fleet.New(mgr.GetClient(), keeper, settings, loop.Fleets, log), true},
-		{infra.New(mgr.GetClient(), mgr.GetAPIReader(), loop.Plans, opts.Namespace, ports, log), true},
+		{services, true},
 		{status.New(mgr.GetClient(), loop.Statuses, loop.Controller, recorder, log), true},
 	} {
 		if err := manager.Add(mgr, t.task, t.leader); err != nil {

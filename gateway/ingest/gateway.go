@@ -190,6 +190,8 @@ func (g *gateway) serves(listeners []*listener) verdict {
 	switch {
 	case !servable:
 		return no(gwv1.GatewayReasonInvalid, "No listener can be served.")
+	case g.facts.ServiceRefused != "":
+		return no(reason.ServiceRefused, "The Gateway's Service cannot be as it should: "+g.facts.ServiceRefused)
 	case g.facts.AddressRefused != "":
 		return no(gwv1.GatewayReasonAddressNotUsable, g.facts.AddressRefused)
 	case len(g.facts.Addresses) == 0:

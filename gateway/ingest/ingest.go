@@ -58,6 +58,9 @@ type Facts struct {
 	// AddressRefused says that the addresses the Gateway asks for cannot be
 	// given, in words for a person; empty while nothing is refused.
 	AddressRefused string `json:"addressRefused,omitempty"`
+	// ServiceRefused says that the API server refuses the Gateway's Service as it
+	// should be, in words for a person; empty while nothing is refused.
+	ServiceRefused string `json:"serviceRefused,omitempty"`
 	// FleetPorts maps a listener's port to the port that the fleet's Envoys
 	// bind for it. A port without an entry is not served yet.
 	FleetPorts map[int32]int32 `json:"fleetPorts,omitempty"`

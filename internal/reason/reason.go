@@ -99,6 +99,11 @@ const (
 	ConfigurationRefused Reason = "ConfigurationRefused"
 )
 
+// ServiceRefused: the API server refuses a Gateway's Service, as it should be
+// by the Gateway and its EnvoyFleet. It is a reason of the condition Programmed
+// of Gateways and ListenerSets, beside those of the Gateway API, and of events.
+const ServiceRefused Reason = "ServiceRefused"
+
 // Reasons about default Gateways.
 const (
 	// DefaultScope: the Gateway is a default one, by its defaultScope.

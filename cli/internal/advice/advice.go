@@ -71,6 +71,8 @@ var ours = map[reason.Reason]string{
 	reason.EnvoysNotReady:       "Find out why the fleet's pods are not ready: porchlight logs envoy.",
 	reason.ConfigurationRefused: "Undo the last change that the Envoys' message is about, and report it: what is accepted should not be refused.",
 
+	reason.ServiceRefused: "Correct what the message names: labels and annotations are those of the Gateway's spec.infrastructure and of the EnvoyFleet's spec.service.",
+
 	reason.DefaultScope:   "",
 	reason.TooManyParents: "Have fewer default Gateways, or have the route name the Gateways that it is for.",
 

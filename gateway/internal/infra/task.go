@@ -56,16 +56,23 @@ type Task struct {
 	// and Services of its own.
 	Namespace string
 	Range     Range
-	Now       func() time.Time
-	Log       *slog.Logger
+	// Refused gets the Gateways whose Services the API server refuses, and why,
+	// when they are others than before.
+	Refused *mailbox.Box[map[types.NamespacedName]string]
+	Now     func() time.Time
+	Log     *slog.Logger
 
-	ports *Ports
-	ready chan struct{}
+	ports   *Ports
+	refused map[types.NamespacedName]string
+	ready   chan struct{}
 }
 
 // New returns the task.
 func New(c client.Client, direct client.Reader, plans *mailbox.Box[Plan], namespace string, r Range, log *slog.Logger) *Task {
-	return &Task{Client: c, Direct: direct, Plans: plans, Namespace: namespace, Range: r, Now: time.Now, Log: log, ready: make(chan struct{})}
+	return &Task{
+		Client: c, Direct: direct, Plans: plans, Namespace: namespace, Range: r,
+		Refused: mailbox.New[map[types.NamespacedName]string](), Now: time.Now, Log: log, ready: make(chan struct{}),
+	}
 }
 
 // String names the task.
@@ -178,6 +185,7 @@ func (t *Task) follow(ctx context.Context, plan Plan) (next time.Time, err error
 		})
 	}
 	_ = group.Wait() // its functions return nil
+	t.report(plan.Gateways, results)
 	return nextToLeave(pods, now), errors.Join(append(errs, results...)...)
 }
 

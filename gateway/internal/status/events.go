@@ -11,6 +11,7 @@ import (
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/porchlight-lb/porchlight/gateway/ingest"
+	"github.com/porchlight-lb/porchlight/internal/reason"
 )
 
 const (
@@ -54,7 +55,7 @@ func (t *Task) tell(about client.Object, turns []turn) {
 		switch {
 		case turn.is.pending(), turn.is.wrong() && turn.was.wrong() && turn.is.reason == turn.was.reason:
 			continue
-		case turn.is.kind == programmed && turn.was.status != metav1.ConditionTrue:
+		case turn.is.kind == programmed && turn.was.status != metav1.ConditionTrue && turn.is.reason != string(reason.ServiceRefused):
 			n.kind = corev1.EventTypeNormal
 			if turn.about != programmed {
 				continue // its listeners are served with it

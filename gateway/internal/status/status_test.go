@@ -344,6 +344,7 @@ func TestEventsOnChange(t *testing.T) {
 	says(gateway(waits, waits))
 	says(gateway(serves, serves), "Normal Programmed Programmed=True: served")
 	says(gateway(noAddress, serves), "Warning AddressNotAssigned Programmed=False: none yet")
+	says(gateway(said("Programmed", metav1.ConditionFalse, "ServiceRefused", "no label"), serves), "Warning ServiceRefused Programmed=False: no label")
 	says(gateway(serves, serves), "Normal Programmed Programmed=True: served")
 	says(gateway(said(ingest.DefaultGateway, metav1.ConditionTrue, "DefaultScope", "it is one"), serves))
 }

@@ -12,6 +12,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -50,8 +51,10 @@ type Loop struct {
 	Hub *server.Hub
 	TLS *certs.Serving
 	// What the leader's tasks are to write.
-	Fleets   *mailbox.Box[[]fleet.Wanted]
-	Plans    *mailbox.Box[infra.Plan]
+	Fleets *mailbox.Box[[]fleet.Wanted]
+	Plans  *mailbox.Box[infra.Plan]
+	// Refused are the Gateways whose Services the API server refuses, and why.
+	Refused  *mailbox.Box[map[types.NamespacedName]string]
 	Statuses *status.Cells
 
 	Log *slog.Logger
@@ -89,6 +92,9 @@ func (l *Loop) Run(ctx context.Context) error {
 			return nil
 		case <-l.queue.wake:
 		case <-lapse.C:
+		case <-l.Refused.Wake():
+			refused, _ := l.Refused.Peek()
+			w.refuse(refused)
 		}
 		lapse.Stop()
 		l.step(w, l.queue.take())

@@ -341,3 +341,34 @@ func TestAuthoritiesAreCounted(t *testing.T) {
 	series(map[string]float64{"ns/ca,last,,BackendTLSPolicy ns/a": 50}, ingest.Changes{Gone: []types.NamespacedName{name}})
 	series(map[string]float64{}, policy(nil))
 }
+
+// That a Gateway's Service is refused comes to be known without an object that
+// changes, and is said while it is so.
+func TestRefusedServiceIsSaid(t *testing.T) {
+	w := newWorld("porchlight-system", names.GatewayController)
+	g := types.NamespacedName{Namespace: "ns", Name: "web"}
+	w.apply(shared())
+	programmed := func() string {
+		for _, s := range w.apply(nil).changes.GatewayStatuses {
+			for _, c := range s.Status.Conditions {
+				if s.Name == g && c.Type == string(gwv1.GatewayConditionProgrammed) {
+					return c.Reason
+				}
+			}
+		}
+		return "nothing new"
+	}
+	for _, step := range []struct {
+		refused map[types.NamespacedName]string
+		want    string
+	}{
+		{map[types.NamespacedName]string{g: "a label is none"}, "ServiceRefused"},
+		{map[types.NamespacedName]string{g: "a label is none", {Namespace: "ns", Name: "gone"}: "x"}, "nothing new"},
+		{nil, "AddressNotAssigned"},
+	} {
+		w.refuse(step.refused)
+		if got := programmed(); got != step.want {
+			t.Errorf("with %v: %s, want %s", step.refused, got, step.want)
+		}
+	}
+}

@@ -35,6 +35,10 @@ type world struct {
 	// slices by the Service that they are of.
 	slices map[types.NamespacedName]map[types.NamespacedName]*discoveryv1.EndpointSlice
 	facts  map[types.NamespacedName]ingest.Facts
+	// refused are the Gateways whose Services the API server refuses, and why;
+	// about says that they are others than translation was told.
+	refused map[types.NamespacedName]string
+	about   bool
 
 	plans      map[types.NamespacedName]ingest.GatewayPlan
 	fleetPlans map[types.NamespacedName]ingest.FleetPlan
@@ -66,7 +70,8 @@ func newWorld(namespace string, controller gwv1.GatewayController) *world {
 // apply takes changes in.
 func (w *world) apply(changes []change) outcome {
 	var out outcome
-	about := false // whether the facts may be others
+	about := w.about // whether the facts may be others
+	w.about = false
 	endpoints := map[types.NamespacedName]struct{}{}
 	secrets := map[types.NamespacedName]struct{}{}
 	for _, c := range changes {
@@ -151,9 +156,18 @@ func serviceOf(s *discoveryv1.EndpointSlice) types.NamespacedName {
 	return types.NamespacedName{Namespace: s.Namespace, Name: s.Labels[discoveryv1.LabelServiceName]}
 }
 
+// refuse takes which Gateways' Services the API server refuses, and why.
+func (w *world) refuse(refused map[types.NamespacedName]string) { w.refused, w.about = refused, true }
+
 // tellFacts tells translation what is known of Gateways and was not told.
 func (w *world) tellFacts() {
 	now := facts(w.namespace, w.gateways, w.services, w.pods)
+	for n, why := range w.refused {
+		if f, there := now[n]; there {
+			f.ServiceRefused = why
+			now[n] = f
+		}
+	}
 	for n, f := range now {
 		if before, told := w.facts[n]; !told || !reflect.DeepEqual(before, f) {
 			w.translator.SetFacts(n, f)
