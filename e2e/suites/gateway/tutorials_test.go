@@ -85,15 +85,15 @@ func TestShares(t *testing.T) {
 		}
 		return nil
 	})
-	const requests = 500
-	for path, bounds := range map[string][2]int{
-		// Binomial, n = 500; the bounds are five standard deviations away.
-		"/half":    {194, 306},
-		"/few":     {0, 17},
-		"/missing": {194, 306},
+	for path, want := range map[string]struct{ requests, least, most int }{
+		// Binomial; the bounds are five standard deviations away, or where the
+		// chance of a miss is below one in 100 million: 0.99^2000 is 2e-9.
+		"/half":    {500, 194, 306},
+		"/few":     {2000, 1, 50},
+		"/missing": {500, 194, 306},
 	} {
 		other := 0
-		for range requests {
+		for range want.requests {
 			r, err := c.Send(t.Context(), cluster.Request{URL: base + path})
 			switch {
 			case err != nil:
@@ -106,8 +106,8 @@ func TestShares(t *testing.T) {
 				other++
 			}
 		}
-		if other < bounds[0] || other > bounds[1] {
-			t.Errorf("%s: the second backend got %d of %d requests; want %d to %d", path, other, requests, bounds[0], bounds[1])
+		if other < want.least || other > want.most {
+			t.Errorf("%s: the second backend got %d of %d requests; want %d to %d", path, other, want.requests, want.least, want.most)
 		}
 	}
 }
