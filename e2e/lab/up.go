@@ -278,7 +278,7 @@ func (u *run) spec(h Host) host.Spec {
 		return s
 	}
 	dir := u.nodeDir(h.Name)
-	s.Cgroup, s.Cgroups = u.cgroup()+"/"+h.Name, u.record.Options.Nodes
+	s.Cgroup = u.cgroup() + "/" + h.Name
 	s.Overlays = []string{"/var/lib", "/var/log"}
 	s.Tunables = kubeletTunables
 	s.Mounts = []host.Mount{

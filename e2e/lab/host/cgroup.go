@@ -7,8 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
-	"strconv"
 	"strings"
 	"time"
 
@@ -65,19 +63,15 @@ func hierarchies() ([]hierarchy, error) {
 	return hs, nil
 }
 
-// makeCgroup creates path, such as porchlight-NAME/node1, in every hierarchy. The
-// last part weighs as much as a machine, and what it is in as much as all of
-// these machines. Left at their defaults, all containers of a lab would together
-// get as much of the processor as one thread of its API server.
-func makeCgroup(path string, machines int) error {
+// makeCgroup creates path, such as porchlight-NAME/node1, in every hierarchy.
+func makeCgroup(path string) error {
 	hs, err := hierarchies()
 	if err != nil {
 		return err
 	}
 	for _, h := range hs {
 		dir := h.mount
-		parts := strings.Split(path, "/")
-		for i, part := range parts {
+		for _, part := range strings.Split(path, "/") {
 			if h.v2 {
 				enableControllers(dir)
 			}
@@ -91,34 +85,7 @@ func makeCgroup(path string, machines int) error {
 					inheritCPUSet(parent, dir, f)
 				}
 			}
-			if i == len(parts)-1 {
-				machines = 1
-			}
-			if err := weigh(dir, h, machines*runtime.NumCPU()); err != nil {
-				return err
-			}
 		}
-	}
-	return nil
-}
-
-// weigh gives the group as much of the processor as that many threads. A
-// hierarchy without the processor's controller has no such file.
-func weigh(dir string, h hierarchy, threads int) error {
-	file, weight := "cpu.shares", min(1024*threads, 1<<18)
-	if h.v2 {
-		file, weight = "cpu.weight", min(100*threads, 10_000)
-	}
-	f, err := os.OpenFile(filepath.Join(dir, file), os.O_WRONLY, 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err == nil {
-		_, err = f.WriteString(strconv.Itoa(weight))
-		err = errors.Join(err, f.Close())
-	}
-	if err != nil {
-		return fmt.Errorf("cgroups: weigh %s: %w", dir, err)
 	}
 	return nil
 }

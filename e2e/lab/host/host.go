@@ -33,7 +33,7 @@ func Start(ctx context.Context, init string, s Spec) (pid int, err error) {
 		return 0, err
 	}
 	if s.Cgroup != "" {
-		if err := makeCgroup(s.Cgroup, s.Cgroups); err != nil {
+		if err := makeCgroup(s.Cgroup); err != nil {
 			return 0, fmt.Errorf("host %s: %w", s.Name, err)
 		}
 	}

@@ -14,8 +14,6 @@ type Spec struct {
 	// Cgroup is the name of the host's own cgroup below the lab's, or
 	// empty where the host stays in the caller's.
 	Cgroup string
-	// Cgroups is how many hosts have their own cgroup below the lab's.
-	Cgroups int
 	// Overlays are directories of which the host gets its own writable
 	// view, kept in memory: changes stay on the host.
 	Overlays []string
