@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/porchlight-lb/porchlight/e2e/cluster"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
@@ -91,6 +92,9 @@ func probes(ctx context.Context, c *cluster.Cluster, set settings) (rows []row, 
 		Transport: &http.Transport{DialContext: c.Lab.Dialer("client"), MaxConnsPerHost: 1},
 	}}
 	defer p.client.CloseIdleConnections()
+	if err := p.translated(ctx); err != nil {
+		return nil, err
+	}
 	if _, _, err := p.firstOK(ctx, "base.example"); err != nil {
 		return nil, err
 	}
@@ -125,6 +129,32 @@ func probes(ctx context.Context, c *cluster.Cluster, set settings) (rows []row, 
 	}
 	more, err = p.memory(ctx, made)
 	return append(rows, more...), err
+}
+
+// translated waits until every node translates the address: it asks from each, as
+// only a node that does reaches what it answers for itself. A connection that
+// comes to one before is not translated for two minutes, nor is another one from
+// the same port of the client.
+func (p *probed) translated(ctx context.Context) error {
+	var nodes corev1.NodeList
+	if err := p.List(ctx, &nodes); err != nil {
+		return err
+	}
+	for _, n := range nodes.Items {
+		err := cluster.Poll(ctx, often, func(ctx context.Context) error {
+			ctx, cancel := context.WithTimeout(ctx, time.Second)
+			defer cancel()
+			r, err := p.Send(ctx, cluster.Request{From: n.Name, URL: p.url, Host: "base.example"})
+			if err == nil && r.Status != http.StatusOK {
+				err = fmt.Errorf("%s gets %d", n.Name, r.Status)
+			}
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("%s does not translate %s: %w", n.Name, p.url, err)
+		}
+	}
+	return nil
 }
 
 // routes applies routes one by one until there are n. It measures from the API
