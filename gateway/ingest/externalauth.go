@@ -93,7 +93,7 @@ var headersOfAnswer = regexp.MustCompile("^(" + ir.HeadersOfAnswer + ")$")
 func authHeaders(names []string) ([]string, *refusal) {
 	var out []string
 	for _, n := range names {
-		if !headerName.MatchString(n) {
+		if !token(n) {
 			return nil, unsupported("%q is not the name of a header.", n)
 		}
 		out = append(out, strings.ToLower(n))
@@ -101,9 +101,6 @@ func authHeaders(names []string) ([]string, *refusal) {
 	slices.Sort(out)
 	return slices.Compact(out), nil
 }
-
-// headerName is RFC 9110, section 5.1.
-var headerName = regexp.MustCompile("^[-!#$%&'*+.^_`|~0-9A-Za-z]+$")
 
 // pathCharacters are those that the API lets HTTPAuthConfig.Path have.
 var pathCharacters = regexp.MustCompile(`^(?:[-A-Za-z0-9/._~!$&'()*+,;=:@]|%[0-9a-fA-F]{2})*$`)
