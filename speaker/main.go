@@ -63,7 +63,7 @@ func main() {
 	flag.BoolVar(&o.class.Required, "require-class", false, "leave Services without a loadBalancerClass alone")
 	flag.DurationVar(&o.bgpDrain, "bgp-drain-time", 3*time.Second, "how long BGP peers without graceful restart have at a stop to turn to other paths")
 	flag.BoolVar(&o.ignoreExclude, "ignore-exclude-lb", false, "announce also from nodes labelled node.kubernetes.io/exclude-from-external-load-balancers")
-	flag.StringVar(&o.proxyHealth, "proxy-health-url", "http://127.0.0.1:10256/livez", "health of kube-proxy; a node whose proxy was healthy and is not any more yields; empty: not watched")
+	flag.StringVar(&o.proxyHealth, "proxy-health-url", "http://127.0.0.1:10256/livez", "health of kube-proxy; a node whose proxy was healthy and is not any more yields, and new addresses wait until the proxy knows them; empty: there is none")
 	flag.Parse()
 
 	ctx, stop := program.Context()
@@ -143,8 +143,10 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 		sessions.Touch()
 	}
 
-	objects := watch.New(o.Namespace, o.ignoreExclude, advertise.New(speaker.Post), originate.New(routes.Post), writer)
+	gate := newGate(o, log)
+	objects := watch.New(o.Namespace, o.ignoreExclude, gate, advertise.New(speaker.Post, gate.Held), originate.New(routes.Post, gate.Held), writer)
 	objects.Class = o.class
+	gate.Open, gate.Overdue = objects.Touch, writer.ProxyBehind
 	writer.View = objects.View
 
 	lan.Post = func(ev election.Event) {
@@ -163,6 +165,14 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 			return 0, err
 		}
 		debug.FreeOSMemory() // what decoding the lists took is not needed again
+		// Neither the other speakers nor the BGP peers are to think that this node
+		// has given up what it is about to announce again.
+		serve(func(ctx context.Context) error { gate.Run(ctx); return nil })
+		select {
+		case <-gate.Settled():
+		case <-ctx.Done():
+			return 0, context.Cause(ctx)
+		}
 		routes.Begin()
 		owners, err := kube.Owners(ctx, log, api.Core, o.Namespace, o.pod)
 		if err != nil {
@@ -203,6 +213,20 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 		return others, nil
 	}
 	return o.Run(ctx, paths, speaker, routes)
+}
+
+// newGate holds nothing back where there is no kube-proxy, or the kernel cannot
+// be asked.
+func newGate(o options, log *slog.Logger) *proxy.Gate {
+	if o.proxyHealth == "" {
+		return proxy.NewGate(log, nil)
+	}
+	kernel, err := proxy.NewKernel()
+	if err != nil {
+		log.Warn("addresses are announced before the node's service proxy knows them", "error", err)
+		return proxy.NewGate(log, nil)
+	}
+	return proxy.NewGate(log, kernel.Ask)
 }
 
 // peers are the speakers that the API knows.

@@ -59,6 +59,10 @@ const (
 	ProxyUnhealthy     Reason = "ProxyUnhealthy"
 )
 
+// ProxyBehind is of an event on a Service: a node announces an address that its
+// service proxy did not take up in time.
+const ProxyBehind Reason = "ProxyBehind"
+
 // Reasons of the condition Ready of a BGPPeer and of a BGPAdvertisement, and of
 // the conditions of a ConfigurationState; Ready, NoSession and InvalidSelector
 // above are three more.

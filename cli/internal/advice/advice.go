@@ -55,6 +55,7 @@ var ours = map[reason.Reason]string{
 	reason.SelectorMismatch:   "Change the nodeSelectors of the advertisement, or the labels of the node, if it should announce.",
 	reason.SpeakerDown:        "Find out why the node has no speaker that the others hear: its pod, its logs, and the gossip port (7947, TCP and UDP) between the nodes.",
 	reason.ProxyUnhealthy:     "Find out why kube-proxy on the node does not answer its health check.",
+	reason.ProxyBehind:        "Look at kube-proxy's logs on the node, and whether it reaches the API server: it does not forward the address.",
 
 	reason.BFDProfileNotFound:  "Create the BFDProfile in the installation's namespace, or correct the peer's bfdProfile.",
 	reason.SecretNotFound:      "Create the Secret in the installation's namespace, or correct the peer's passwordSecret.",

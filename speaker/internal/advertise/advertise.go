@@ -17,13 +17,15 @@ import (
 // Advertiser is a watch.Listener.
 type Advertiser struct {
 	post           func(election.Event)
+	held           func(netip.Addr) bool
 	advertisements []*advertisement // by name
 	posted         map[netip.Addr]election.Address
 }
 
-// New returns an Advertiser that posts events for the election.
-func New(post func(election.Event)) *Advertiser {
-	return &Advertiser{post: post, posted: map[netip.Addr]election.Address{}}
+// New returns an Advertiser that posts events for the election, but of addresses
+// that are held back.
+func New(post func(election.Event), held func(netip.Addr) bool) *Advertiser {
+	return &Advertiser{post: post, held: held, posted: map[netip.Addr]election.Address{}}
 }
 
 // advertisement is an L2Advertisement with its selectors parsed, and its nodes
@@ -89,7 +91,7 @@ func (a *Advertiser) Changed(state *watch.State, c watch.Change) {
 // update posts what is wanted of an address, if that changed.
 func (a *Advertiser) update(state *watch.State, ip netip.Addr) {
 	old, was := a.posted[ip]
-	if len(state.Users(ip)) == 0 {
+	if len(state.Users(ip)) == 0 || a.held(ip) {
 		if was {
 			delete(a.posted, ip)
 			a.post(election.DeleteAddress{IP: ip})

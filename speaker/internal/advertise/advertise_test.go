@@ -25,11 +25,12 @@ type fixture struct {
 	addresses map[netip.Addr]election.Address
 	nodes     map[string]reason.Reason
 	posts     int
+	held      map[netip.Addr]bool
 }
 
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	f := &fixture{addresses: map[netip.Addr]election.Address{}, nodes: map[string]reason.Reason{}}
+	f := &fixture{addresses: map[netip.Addr]election.Address{}, nodes: map[string]reason.Reason{}, held: map[netip.Addr]bool{}}
 	f.Watch = watch.New("sys", false, New(func(ev election.Event) {
 		switch ev := ev.(type) {
 		case election.SetAddress:
@@ -40,7 +41,7 @@ func newFixture(t *testing.T) *fixture {
 		case election.SetNode:
 			f.nodes[ev.Name] = ev.Reason
 		}
-	}))
+	}, func(ip netip.Addr) bool { return f.held[ip] }))
 	f.Put(node("n1", nil), node("n2", map[string]string{"rack": "b"}), &v1beta1.IPAddressPool{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "sys", Name: "default"},
 		Spec:       v1beta1.IPAddressPoolSpec{Addresses: []v1beta1.AddressBlock{"192.0.2.0/24"}},
@@ -166,5 +167,19 @@ func TestSharedAddress(t *testing.T) {
 	f.Put(gone)
 	if a := f.addresses[vip]; len(a.Local) != 2 {
 		t.Errorf("after one left: %+v", a)
+	}
+}
+
+func TestHeldBack(t *testing.T) {
+	f := newFixture(t)
+	f.held[vip] = true
+	f.Put(lb("a", corev1.ServiceExternalTrafficPolicyCluster))
+	if _, told := f.addresses[vip]; told {
+		t.Error("the election is told of an address that is held back")
+	}
+	delete(f.held, vip)
+	f.Touch([]netip.Addr{vip})
+	if _, told := f.addresses[vip]; !told {
+		t.Error("the election is not told of an address that is held back no more")
 	}
 }

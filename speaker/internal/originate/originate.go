@@ -28,15 +28,17 @@ const (
 // Originator is a watch.Listener.
 type Originator struct {
 	post           func(bgp.Event)
+	held           func(netip.Addr) bool
 	advertisements []advertisement // by name
 	addresses      map[netip.Addr]bgp.Address
 	// posted is what was said of the other objects, by kind and name.
 	posted map[string]bgp.Event
 }
 
-// New returns an Originator that posts events for the plan.
-func New(post func(bgp.Event)) *Originator {
-	return &Originator{post: post, addresses: map[netip.Addr]bgp.Address{}, posted: map[string]bgp.Event{}}
+// New returns an Originator that posts events for the plan, but of addresses that
+// are held back.
+func New(post func(bgp.Event), held func(netip.Addr) bool) *Originator {
+	return &Originator{post: post, held: held, addresses: map[netip.Addr]bgp.Address{}, posted: map[string]bgp.Event{}}
 }
 
 // advertisement is a BGPAdvertisement with its selectors parsed.
@@ -161,7 +163,7 @@ func gone(ev bgp.Event) bgp.Event {
 // update posts what is wanted of an address, if that changed.
 func (o *Originator) update(state *watch.State, ip netip.Addr) {
 	old, was := o.addresses[ip]
-	if len(state.Users(ip)) == 0 {
+	if len(state.Users(ip)) == 0 || o.held(ip) {
 		if was {
 			delete(o.addresses, ip)
 			o.post(bgp.DeleteAddress{IP: ip})

@@ -24,11 +24,12 @@ import (
 type fixture struct {
 	*watch.Watch
 	said []bgp.Event
+	held map[netip.Addr]bool
 }
 
 func newFixture() *fixture {
-	f := &fixture{}
-	f.Watch = watch.New("sys", false, New(func(ev bgp.Event) { f.said = append(f.said, ev) }))
+	f := &fixture{held: map[netip.Addr]bool{}}
+	f.Watch = watch.New("sys", false, New(func(ev bgp.Event) { f.said = append(f.said, ev) }, func(ip netip.Addr) bool { return f.held[ip] }))
 	f.Put(node("n1", nil), node("n2", map[string]string{"rack": "b"}), &v1beta1.IPAddressPool{
 		ObjectMeta: named("default"), Spec: v1beta1.IPAddressPoolSpec{Addresses: []v1beta1.AddressBlock{"192.0.2.0/25", "2001:db8::1-2001:db8::ff"}},
 	})
@@ -177,4 +178,14 @@ func TestSessionOfNamesake(t *testing.T) {
 	want(t, f.put(session("second")), up)
 	// A speaker of an earlier version does not say of which it speaks.
 	want(t, f.put(session("")))
+}
+
+func TestHeldBack(t *testing.T) {
+	f := newFixture()
+	ip := netip.MustParseAddr("192.0.2.1")
+	f.held[ip] = true
+	want(t, f.put(service("a", nil)))
+	delete(f.held, ip)
+	f.Touch([]netip.Addr{ip})
+	want(t, f.said, bgp.SetAddress{Address: bgp.Address{IP: ip, NoEndpoints: true}})
 }

@@ -1,5 +1,6 @@
-// Package proxy watches the health of the node's service proxy: a node that
-// attracts traffic it cannot forward should yield.
+// Package proxy watches the node's service proxy: a node whose proxy is not healthy, and so
+// attracts traffic that it cannot forward, should yield (Watch), and an address that the
+// proxy does not know yet should not be announced (Gate).
 package proxy
 
 import (
@@ -18,10 +19,10 @@ const (
 // answered is not there to be watched: other proxies have no such endpoint.
 func Watch(ctx context.Context, url string, report func(down bool)) {
 	client := &http.Client{Timeout: every, Transport: &http.Transport{DisableKeepAlives: true}}
-	watch(ctx, func() bool { return healthy(ctx, client, url) }, report)
+	follow(ctx, func() bool { return healthy(ctx, client, url) }, report)
 }
 
-func watch(ctx context.Context, healthy func() bool, report func(down bool)) {
+func follow(ctx context.Context, healthy func() bool, report func(down bool)) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	seen, down, failed := false, false, 0

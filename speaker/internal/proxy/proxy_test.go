@@ -31,7 +31,7 @@ func TestWatch(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ctx, cancel := context.WithCancel(t.Context())
 				var got []bool
-				watch(ctx, func() bool {
+				follow(ctx, func() bool {
 					healthy := tt.checks[0]
 					if tt.checks = tt.checks[1:]; len(tt.checks) == 0 {
 						cancel()

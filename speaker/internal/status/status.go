@@ -129,6 +129,19 @@ func (w *Writer) Heard(ip netip.Addr) {
 	}
 }
 
+// ProxyBehind says that this node announces an address that its service proxy does
+// not know, though it had the time.
+func (w *Writer) ProxyBehind(ip netip.Addr) {
+	for _, key := range w.users(ip) {
+		var s *watch.Service
+		w.View(func(state *watch.State) { s = state.Services[key] })
+		if s != nil {
+			w.event(key, s, corev1.EventTypeWarning, string(reason.ProxyBehind),
+				fmt.Sprintf("the service proxy of node %s does not forward %s, which it announces now; see kube-proxy there", w.Node, ip))
+		}
+	}
+}
+
 func (w *Writer) users(ip netip.Addr) (users []types.NamespacedName) {
 	w.View(func(s *watch.State) { users = s.Users(ip) })
 	return users

@@ -27,10 +27,28 @@ type Service struct {
 	// Pools that the addresses are from, as the controller wrote them.
 	Pools  []string
 	Labels Labels
+	// Port is one of its ports, by which the service proxy can be asked about its
+	// addresses; of number 0 where it has none of TCP or UDP.
+	Port Port
 	// Local: only nodes with an endpoint take traffic (externalTrafficPolicy).
 	Local bool
 	// Announced is the condition of that name.
 	Announced Condition
+}
+
+// Port is a port of TCP, or of UDP.
+type Port struct {
+	Number uint16
+	UDP    bool
+}
+
+func newPort(ports []corev1.ServicePort) Port {
+	for _, p := range ports {
+		if p.Protocol != corev1.ProtocolSCTP {
+			return Port{uint16(p.Port), p.Protocol == corev1.ProtocolUDP}
+		}
+	}
+	return Port{}
 }
 
 // Condition is what is kept of a condition of an object.
@@ -60,7 +78,7 @@ func newService(o *corev1.Service, class names.Class) (*Service, bool) {
 		return nil, false
 	}
 	s := &Service{
-		UID: o.UID, Addresses: ips, Labels: NewLabels(o.Labels),
+		UID: o.UID, Addresses: ips, Labels: NewLabels(o.Labels), Port: newPort(o.Spec.Ports),
 		Local: o.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal,
 	}
 	for p := range strings.SplitSeq(o.Annotations[names.Prefix+names.AllocatedFromPool], ",") {

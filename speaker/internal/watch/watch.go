@@ -96,7 +96,7 @@ func (s *State) Served(ip netip.Addr) (nowhere bool, local map[string]bool) {
 // Change is what is new in a State.
 type Change struct {
 	// Service that appeared, changed, or vanished, or whose endpoints did, with
-	// the Addresses that it has or had.
+	// the Addresses that it has or had. Addresses without a Service: see Touch.
 	Service   types.NamespacedName
 	Addresses []netip.Addr
 	// Reported: nothing but the condition Announced of the Service changed.
@@ -213,6 +213,14 @@ func (w *Watch) View(f func(*State)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	f(&w.state)
+}
+
+// Touch has the listeners look at addresses again, of which something changed
+// that the API does not know.
+func (w *Watch) Touch(ips []netip.Addr) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.tell(Change{Addresses: ips})
 }
 
 // tell is called with the lock held.
