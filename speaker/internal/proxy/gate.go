@@ -13,9 +13,9 @@ import (
 )
 
 const (
-	// patience is how long an address is held back at the most. kube-proxy takes
-	// up what is new once a second.
-	patience = 3 * time.Second
+	// patience is how long an address is held back at the most: kube-proxy takes up
+	// what is new once a second, and may be busy.
+	patience = 10 * time.Second
 	// pause is between two rounds of asking; in a round, so many addresses may
 	// turn out to be unknown still: each leaves an entry in the kernel's table of
 	// connections for up to two minutes.
@@ -35,30 +35,33 @@ var (
 func init() { prometheus.MustRegister(heldAddresses, overdueAddresses) }
 
 // Gate holds addresses back that are new to this node until its service proxy
-// knows them, for three seconds at the most. A packet that came earlier would be
-// sent back to the network, and the kernel would remember that for two minutes:
-// the connection hangs, and so does the next one from the same port.
+// knows them, for ten seconds at the most. A packet that came earlier would be sent
+// back to the network, and the kernel would remember that for two minutes: the
+// connection hangs, and so does the next one from the same port.
 //
-// Where the proxy was never seen to know an address (it is of a kind that cannot
-// be asked), the first ones wait in vain, and further ones do not wait.
+// A proxy that cannot be asked, or does not run yet, is not waited for: that is one
+// that does not know the API server's Service.
 //
 // A Gate is a watch.Listener, and goes before those who ask Held.
 type Gate struct {
 	log *slog.Logger
 	ask func(netip.Addr, watch.Port) Answer
 	// Open has those who asked Held look at addresses again, and Overdue says
-	// that the proxy did not take one up in time. Both are set before Run.
+	// that the proxy did not take one up in time. Witness is the API server's
+	// Service. They are set before Run.
 	Open    func([]netip.Addr)
 	Overdue func(netip.Addr)
+	Witness netip.AddrPort
 	settled chan struct{}
+	begun   bool // settled is closed
 
 	mu    sync.Mutex
 	wake  chan struct{}
 	known map[netip.Addr]*held // those that may be announced are nil
 	queue []*held              // in the order in which they came
 	next  int                  // of the queue to be asked about, after the first
-	seen  bool                 // the proxy knew an address
-	vain  *held                // waited in vain, while the proxy had known none
+	seen  bool                 // the proxy knows the witness
+	swept bool                 // since then, all were asked about that were there
 }
 
 // held is an address that is held back.
@@ -130,20 +133,18 @@ func (g *Gate) Held(ip netip.Addr) bool {
 	return g.known[ip] != nil
 }
 
-// Settled is closed once nothing is held back for the first time.
+// Settled is closed once of the addresses that there were at the start only those
+// are held back that the proxy does not know.
 func (g *Gate) Settled() <-chan struct{} { return g.settled }
 
 // Run asks until ctx ends. It starts when the addresses are known that are there
 // from the beginning.
 func (g *Gate) Run(ctx context.Context) {
-	for first := true; ; first = false {
+	for {
 		for g.round(time.Now()) {
 			if !sleep(ctx, pause) {
 				return
 			}
-		}
-		if first {
-			close(g.settled)
 		}
 		select {
 		case <-ctx.Done():
@@ -176,39 +177,45 @@ func (g *Gate) round(now time.Time) (left bool) {
 		g.log.Warn("announcing an address that the node's service proxy has not taken up", "address", ip, "waited", patience)
 		g.Overdue(ip)
 	}
+	if !g.begun && (!left || g.swept) {
+		g.begun = true
+		close(g.settled)
+	}
 	return left
 }
 
 func (g *Gate) judge(now time.Time) (open, overdue []netip.Addr, left bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if len(g.queue) == 0 {
-		return nil, nil, false
-	}
-	// A proxy that came up late knows what it was not seen to know before.
-	if g.vain != nil && g.answers(g.vain) {
-		g.vain = nil
+	if len(g.queue) > 0 && !g.seen {
+		g.seen = g.Witness.IsValid() && g.ask(g.Witness.Addr(), watch.Port{Number: g.Witness.Port()}) != Untouched
 	}
 	gone := map[*held]bool{}
-	if g.vain == nil {
+	switch {
+	case !g.seen:
+	case !g.swept:
+		g.sweep(0, len(g.queue), gone)
+		g.swept = true
+	default:
 		// A proxy takes things up in the order in which they came. What it never takes
 		// up must not keep the rest from being asked about.
-		first := g.sweep(0, gone)
-		g.next = g.sweep(max(first, g.next), gone) % len(g.queue)
+		first := g.sweep(0, mostUnknown/2, gone)
+		if g.next = g.sweep(max(first, g.next), mostUnknown/2, gone); g.next == len(g.queue) {
+			g.next = 0
+		}
 	}
 	for _, h := range g.queue {
-		if !gone[h] && (g.vain != nil || now.Sub(h.since) >= patience) {
+		switch {
+		case gone[h] || !g.seen:
 			gone[h] = true
-			if g.seen {
-				overdue = append(overdue, h.ip)
-			} else {
-				g.vain = h
-			}
+		case now.Sub(h.since) >= patience:
+			gone[h] = true
+			overdue = append(overdue, h.ip)
+		default:
+			continue
 		}
-		if gone[h] {
-			g.known[h.ip] = nil
-			open = append(open, h.ip)
-		}
+		g.known[h.ip] = nil
+		open = append(open, h.ip)
 	}
 	g.unqueue(func(h *held) bool { return gone[h] })
 	return open, overdue, len(g.queue) > 0
@@ -216,21 +223,14 @@ func (g *Gate) judge(now time.Time) (open, overdue []netip.Addr, left bool) {
 
 // sweep asks about those of the queue from a place on until some turn out to be
 // unknown, and returns the place after that.
-func (g *Gate) sweep(from int, gone map[*held]bool) int {
+func (g *Gate) sweep(from, most int, gone map[*held]bool) int {
 	unknown := 0
-	for ; from < len(g.queue) && unknown < mostUnknown/2; from++ {
-		if h := g.queue[from]; g.answers(h) {
+	for ; from < len(g.queue) && unknown < most; from++ {
+		if h := g.queue[from]; g.ask(h.ip, h.port) != Untouched {
 			gone[h] = true
 		} else {
 			unknown++
 		}
 	}
 	return from
-}
-
-// answers says that there is nothing to wait for with an address.
-func (g *Gate) answers(h *held) bool {
-	answer := g.ask(h.ip, h.port)
-	g.seen = g.seen || answer == Translated || answer == Refused
-	return answer != Untouched
 }

@@ -28,7 +28,7 @@ type node struct {
 }
 
 func newNode(t *testing.T) *node {
-	n := &node{knows: map[netip.Addr]Answer{}, opened: map[netip.Addr]time.Time{}}
+	n := &node{knows: map[netip.Addr]Answer{witness.Addr(): Translated}, opened: map[netip.Addr]time.Time{}}
 	n.gate = NewGate(slog.New(slog.DiscardHandler), func(ip netip.Addr, _ watch.Port) Answer {
 		n.asked++
 		if answer := n.knows[ip]; answer != "" {
@@ -36,6 +36,7 @@ func newNode(t *testing.T) *node {
 		}
 		return Untouched
 	})
+	n.gate.Witness = witness
 	n.Watch = watch.New("sys", false, n.gate)
 	n.gate.Open = func(ips []netip.Addr) {
 		for _, ip := range ips {
@@ -51,6 +52,8 @@ func newNode(t *testing.T) *node {
 }
 
 func (n *node) start(t *testing.T) { go n.gate.Run(t.Context()) }
+
+var witness = netip.MustParseAddrPort("10.96.0.1:443")
 
 func vip(i int) netip.Addr { return netip.AddrFrom4([4]byte{192, 0, byte(i >> 8), byte(i)}) }
 
@@ -111,38 +114,60 @@ func TestGate(t *testing.T) {
 			n.knows[vip(1)] = Translated
 			n.service(1)
 			n.service(2)
-			n.start(t)
 			began := time.Now()
+			n.start(t)
 			<-n.gate.Settled()
-			if waited := time.Since(began); waited < patience || waited > patience+pause {
+			if !n.gate.Held(vip(2)) || time.Since(began) > pause {
+				t.Error("the others wait for one, or it does not wait")
+			}
+			time.Sleep(patience + pause)
+			synctest.Wait()
+			if waited := n.opened[vip(2)].Sub(began); waited < patience || waited > patience+pause {
 				t.Errorf("it waited %s", waited)
 			}
 			if !slices.Equal(n.overdue, []netip.Addr{vip(2)}) {
 				t.Errorf("overdue are %s", n.overdue)
 			}
 		}},
-		{"a proxy that never answers is not waited for twice", func(t *testing.T, n *node) {
-			n.service(1)
+		{"a proxy that cannot be asked is not waited for", func(t *testing.T, n *node) {
+			delete(n.knows, witness.Addr())
 			n.start(t)
-			<-n.gate.Settled()
-			n.service(2)
-			synctest.Wait()
-			if n.gate.Held(vip(2)) {
-				t.Error("the second waits")
+			for i := range 2 {
+				n.service(i)
+				synctest.Wait()
+				if n.gate.Held(vip(i)) {
+					t.Errorf("%s waits", vip(i))
+				}
 			}
 			if len(n.overdue) > 0 {
-				t.Errorf("it is said of %s", n.overdue)
+				t.Errorf("overdue are %s", n.overdue)
 			}
 		}},
 		{"a proxy that comes up late is waited for from then on", func(t *testing.T, n *node) {
+			delete(n.knows, witness.Addr())
 			n.service(1)
 			n.start(t)
 			<-n.gate.Settled()
-			n.knows[vip(1)] = Translated
+			n.knows[witness.Addr()] = Translated
 			n.service(2)
 			synctest.Wait()
-			if !n.gate.Held(vip(2)) {
-				t.Error("it does not wait")
+			if n.gate.Held(vip(1)) || !n.gate.Held(vip(2)) {
+				t.Error("the first waits, or the second does not")
+			}
+		}},
+		{"at the start, all are asked about at once", func(t *testing.T, n *node) {
+			for i := range 100 {
+				n.service(i)
+				if i%2 == 0 {
+					n.knows[vip(i)] = Translated
+				}
+			}
+			n.start(t)
+			<-n.gate.Settled()
+			for i := range 100 {
+				if n.gate.Held(vip(i)) != (i%2 != 0) {
+					t.Errorf("%s: held %v", vip(i), i%2 == 0)
+				}
 			}
 		}},
 		{"an address that goes is forgotten", func(t *testing.T, n *node) {
