@@ -165,9 +165,11 @@ func run(ctx context.Context, o options, log *slog.Logger) error {
 			return 0, err
 		}
 		debug.FreeOSMemory() // what decoding the lists took is not needed again
-		if gate.Witness, err = kube.APIService(ctx, log, api.Core); err != nil {
+		witness, err := kube.APIService(ctx, log, api.Core)
+		if err != nil {
 			return 0, err
 		}
+		gate.Witness = witness
 		// Neither the other speakers nor the BGP peers are to think that this node
 		// has given up what it is about to announce again.
 		serve(func(ctx context.Context) error { gate.Run(ctx); return nil })
