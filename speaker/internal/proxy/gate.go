@@ -174,7 +174,7 @@ func (g *Gate) round(now time.Time) (left bool) {
 	}
 	for _, ip := range overdue {
 		overdueAddresses.Inc()
-		g.log.Warn("announcing an address that the node's service proxy has not taken up", "address", ip, "waited", patience)
+		g.log.Warn("announcing an address that the node's service proxy has not taken up", "address", ip, "waited", patience.String())
 		g.Overdue(ip)
 	}
 	if !g.begun && (!left || g.swept) {
