@@ -136,3 +136,14 @@ func applications(t *testing.T, pod *sandbox.Host) (listener net.Listener, socke
 	t.Cleanup(func() { _, _ = listener.Close(), socket.Close() })
 	return listener, socket
 }
+
+func BenchmarkAsk(b *testing.B) {
+	k, err := NewKernel()
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer k.Close()
+	for b.Loop() {
+		k.Ask(netip.MustParseAddr("127.0.0.2"), watch.Port{Number: 80})
+	}
+}
