@@ -17,24 +17,7 @@ import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
-var timedFleets = timedFleet("timed", "{replicas: 1, drainTime: 1s}") + timedFleet("timed-apart", "{mode: Dedicated, replicas: 1, drainTime: 1s}")
-
-func timedFleet(name, spec string) string {
-	return fmt.Sprintf(`
-apiVersion: porchlight.dev/v1beta1
-kind: EnvoyFleet
-metadata: {name: %[1]s, namespace: porchlight-system}
-spec: %[2]s
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: GatewayClass
-metadata: {name: %[1]s}
-spec:
-  controllerName: porchlight.dev/gateway
-  parametersRef: {group: porchlight.dev, kind: EnvoyFleet, name: %[1]s, namespace: porchlight-system}
----
-`, name, spec)
-}
+var timedFleets = cluster.Fleet("timed", "{replicas: 1, drainTime: 1s}") + cluster.Fleet("timed-apart", "{mode: Dedicated, replicas: 1, drainTime: 1s}")
 
 // site is a Gateway of a class with a route to the backend echo.
 func site(name, class string) string {
@@ -203,7 +186,7 @@ func startOne(ctx context.Context, c *cluster.Cluster, ns string) (time.Duration
 }
 
 func scale(ctx context.Context, c *cluster.Cluster, envoys int) error {
-	objects, err := cluster.Decode(cluster.System, timedFleet("timed", fmt.Sprintf("{replicas: %d, drainTime: 1s}", envoys)))
+	objects, err := cluster.Decode(cluster.System, cluster.Fleet("timed", fmt.Sprintf("{replicas: %d, drainTime: 1s}", envoys)))
 	if err != nil {
 		return err
 	}

@@ -8,9 +8,6 @@ import (
 	"time"
 
 	"github.com/porchlight-lb/porchlight/e2e/cluster"
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
 // base is a Gateway with a route to a backend, which is two Services with two
@@ -82,17 +79,15 @@ func probes(ctx context.Context, c *cluster.Cluster, set settings) (rows []row, 
 		return nil, err
 	}
 	defer func() { _ = c.Delete(context.WithoutCancel(ctx), ns) }() // the lab is thrown away
-	g := &gatewayv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: ns.Name, Name: "probed"}}
-	if err := c.Await(ctx, g, &gatewayv1.GatewayList{}, func() bool {
-		return len(g.Status.Addresses) > 0 && cluster.Condition(g.Status.Conditions, "Programmed", metav1.ConditionTrue, "Programmed")
-	}); err != nil {
-		return nil, fmt.Errorf("the Gateway is not programmed: %w", err)
+	address, err := c.AwaitProgrammed(ctx, ns.Name, "probed")
+	if err != nil {
+		return nil, err
 	}
-	p := probed{c, ns.Name, "http://" + g.Status.Addresses[0].Value + "/", &http.Client{
+	p := probed{c, ns.Name, "http://" + address + "/", &http.Client{
 		Transport: &http.Transport{DialContext: c.Lab.Dialer("client"), MaxConnsPerHost: 1},
 	}}
 	defer p.client.CloseIdleConnections()
-	if err := p.translated(ctx); err != nil {
+	if err := c.AwaitTranslation(ctx, cluster.Request{URL: p.url, Host: "base.example"}); err != nil {
 		return nil, err
 	}
 	if _, _, err := p.firstOK(ctx, "base.example"); err != nil {
@@ -129,32 +124,6 @@ func probes(ctx context.Context, c *cluster.Cluster, set settings) (rows []row, 
 	}
 	more, err = p.memory(ctx, made)
 	return append(rows, more...), err
-}
-
-// translated waits until every node translates the address: it asks from each, as
-// only a node that does reaches what it answers for itself. A connection that
-// comes to one before is not translated for two minutes, nor is another one from
-// the same port of the client.
-func (p *probed) translated(ctx context.Context) error {
-	var nodes corev1.NodeList
-	if err := p.List(ctx, &nodes); err != nil {
-		return err
-	}
-	for _, n := range nodes.Items {
-		err := cluster.Poll(ctx, often, func(ctx context.Context) error {
-			ctx, cancel := context.WithTimeout(ctx, time.Second)
-			defer cancel()
-			r, err := p.Send(ctx, cluster.Request{From: n.Name, URL: p.url, Host: "base.example"})
-			if err == nil && r.Status != http.StatusOK {
-				err = fmt.Errorf("%s gets %d", n.Name, r.Status)
-			}
-			return err
-		})
-		if err != nil {
-			return fmt.Errorf("%s does not translate %s: %w", n.Name, p.url, err)
-		}
-	}
-	return nil
 }
 
 // routes applies routes one by one until there are n. It measures from the API

@@ -168,7 +168,7 @@ func TestWrongBackend(t *testing.T) {
 	s := forTest(t)
 	ns := s.Namespace(t)
 	s.Apply(t, ns, site("missing"))
-	s.programmed(t, ns)
+	s.Programmed(t, ns, "web")
 	s.eventually(t, 2, []string{"HTTPRoute " + ns + "/site: BackendNotFound: ", "Create the Service"}, "check", "--all")
 	s.eventually(t, 2, []string{"the chain breaks at route: BackendNotFound", "Service " + ns + "/missing does not exist"}, "explain", "httproute", ns+"/site")
 	s.Apply(t, ns, `

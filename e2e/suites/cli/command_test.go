@@ -17,7 +17,6 @@ import (
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/porchlight-lb/porchlight/e2e/cluster"
 	"github.com/porchlight-lb/porchlight/e2e/lab"
@@ -202,15 +201,4 @@ func (s suite) says(t *testing.T, namespace, name, kind string, status metav1.Co
 func (s suite) announced(t *testing.T, namespace, name string) *corev1.Service {
 	t.Helper()
 	return s.says(t, namespace, name, "Announced", metav1.ConditionTrue, "Announced")
-}
-
-// programmed waits until the Gateway web serves.
-func (s suite) programmed(t *testing.T, namespace string) {
-	t.Helper()
-	g := &gatewayv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "web"}}
-	if err := s.Await(t.Context(), g, &gatewayv1.GatewayList{}, func() bool {
-		return cluster.Condition(g.Status.Conditions, "Programmed", metav1.ConditionTrue, "Programmed") && len(g.Status.Addresses) > 0
-	}); err != nil {
-		t.Fatalf("gateway web: want it programmed: %v", err)
-	}
 }

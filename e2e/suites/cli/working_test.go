@@ -26,7 +26,7 @@ func TestWorking(t *testing.T) {
 	ns := s.Namespace(t)
 	s.Apply(t, ns, cluster.Echo("Deployment", "echo")+service("web", "echo", "")+site("web"))
 	svc := s.announced(t, ns, "web")
-	s.programmed(t, ns)
+	s.Programmed(t, ns, "web")
 	ip := cluster.Addresses(svc)[0]
 
 	var owner string

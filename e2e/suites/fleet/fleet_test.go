@@ -25,24 +25,6 @@ import (
 // group is the label with the name of a group of Envoys.
 const group = "porchlight.dev/fleet"
 
-// fleet is an EnvoyFleet, with spec as YAML, and a GatewayClass of its name.
-func fleet(name, spec string) string {
-	return fmt.Sprintf(`
-apiVersion: porchlight.dev/v1beta1
-kind: EnvoyFleet
-metadata: {name: %[1]s, namespace: porchlight-system}
-spec: %[2]s
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: GatewayClass
-metadata: {name: %[1]s}
-spec:
-  controllerName: porchlight.dev/gateway
-  parametersRef: {group: porchlight.dev, kind: EnvoyFleet, name: %[1]s, namespace: porchlight-system}
----
-`, name, spec)
-}
-
 // site is a Gateway of a class, and a route to a backend of its own.
 func site(name, class, infrastructure string) string {
 	return cluster.Echo("Deployment", name) + fmt.Sprintf(`
@@ -72,27 +54,13 @@ spec:
 `, name, class, infrastructure)
 }
 
-// served waits until the Gateway's site answers, and returns its URL.
-//
-// The nodes ask before the client does. A connection that reaches a node whose
-// kube-proxy does not know the address yet is not translated, then or later: the
-// kernel remembers it, by its ports, for two minutes after its last packet. One
-// from the same port of the client within that time fails.
+// served waits until the Gateway's site answers, and returns its URL. The nodes
+// ask before the client does, so that each of its connections is translated.
 func served(t *testing.T, c *cluster.Cluster, ns, name string) string {
 	t.Helper()
-	g := &gatewayv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}}
-	if err := c.Await(t.Context(), g, &gatewayv1.GatewayList{}, func() bool {
-		return cluster.Condition(g.Status.Conditions, "Programmed", metav1.ConditionTrue, "Programmed") && len(g.Status.Addresses) > 0
-	}); err != nil {
-		t.Fatalf("gateway %s: want it programmed: %v", name, err)
-	}
-	url := "http://" + g.Status.Addresses[0].Value + "/"
-	var nodes corev1.NodeList
-	if err := c.List(t.Context(), &nodes); err != nil {
+	url := "http://" + c.Programmed(t, ns, name) + "/"
+	if err := c.AwaitTranslation(t.Context(), cluster.Request{URL: url}); err != nil {
 		t.Fatal(err)
-	}
-	for _, n := range nodes.Items {
-		c.Want(t, 200, cluster.Request{From: n.Name, URL: url})
 	}
 	c.Want(t, 200, cluster.Request{URL: url})
 	return url
@@ -148,7 +116,7 @@ func kubectl(t *testing.T, c *cluster.Cluster, args ...string) string {
 func TestDedicated(t *testing.T) {
 	c := cluster.ForTest(t)
 	ns := c.Namespace(t)
-	c.Apply(t, ns, fleet("apart", "{mode: Dedicated, replicas: 1}")+
+	c.Apply(t, ns, cluster.Fleet("apart", "{mode: Dedicated, replicas: 1}")+
 		site("one", "apart", "{labels: {team: a}, annotations: {example.com/note: b}}")+site("two", "apart", "{}"))
 	first, second := served(t, c, ns, "one"), served(t, c, ns, "two")
 	if first == second {
@@ -175,7 +143,7 @@ func TestDedicated(t *testing.T) {
 func TestDaemonSet(t *testing.T) {
 	c := cluster.ForTest(t)
 	ns := c.Namespace(t)
-	c.Apply(t, ns, fleet("everywhere", "{kind: DaemonSet, accessLog: {format: JSON, json: {path: '%REQ(:PATH)%', code: '%RESPONSE_CODE%'}}}")+
+	c.Apply(t, ns, cluster.Fleet("everywhere", "{kind: DaemonSet, accessLog: {format: JSON, json: {path: '%REQ(:PATH)%', code: '%RESPONSE_CODE%'}}}")+
 		site("web", "everywhere", "{}"))
 	url := served(t, c, ns, "web")
 	ready(t, c, "everywhere", 3)
@@ -192,7 +160,7 @@ func TestDaemonSet(t *testing.T) {
 // A fleet that scales by itself is scaled within its bounds.
 func TestAutoscaling(t *testing.T) {
 	c := cluster.ForTest(t)
-	c.Apply(t, cluster.System, fleet("elastic", "{autoscaling: {minReplicas: 1, maxReplicas: 3, cpuUtilization: 80}, resources: {requests: {cpu: 10m}}}"))
+	c.Apply(t, cluster.System, cluster.Fleet("elastic", "{autoscaling: {minReplicas: 1, maxReplicas: 3, cpuUtilization: 80}, resources: {requests: {cpu: 10m}}}"))
 	ready(t, c, "elastic", 1)
 	kubectl(t, c, "scale", "-n", cluster.System, "deployment/elastic", "--replicas=3")
 	ready(t, c, "elastic", 3)
@@ -204,8 +172,8 @@ func TestAutoscaling(t *testing.T) {
 // The mode of a fleet is for its life.
 func TestModeStays(t *testing.T) {
 	c := cluster.ForTest(t)
-	c.Apply(t, cluster.System, fleet("fixed", "{replicas: 0}"))
-	refusal := c.Refused(t, cluster.System, fleet("fixed", "{replicas: 0, mode: Dedicated}"))
+	c.Apply(t, cluster.System, cluster.Fleet("fixed", "{replicas: 0}"))
+	refusal := c.Refused(t, cluster.System, cluster.Fleet("fixed", "{replicas: 0, mode: Dedicated}"))
 	if !strings.Contains(refusal, "mode cannot be changed") {
 		t.Errorf("refused with %s", refusal)
 	}
@@ -250,7 +218,7 @@ func TestAdministrationIsLocal(t *testing.T) {
 func TestParametersOfAGateway(t *testing.T) {
 	c := cluster.ForTest(t)
 	ns := c.Namespace(t)
-	c.Apply(t, cluster.System, fleet("special", "{replicas: 1}")+
+	c.Apply(t, cluster.System, cluster.Fleet("special", "{replicas: 1}")+
 		site("own", "porchlight", "{parametersRef: {group: porchlight.dev, kind: EnvoyFleet, name: special}}")+
 		site("nowhere", "porchlight", "{parametersRef: {group: porchlight.dev, kind: EnvoyFleet, name: nowhere}}"))
 	c.Apply(t, ns, site("elsewhere", "porchlight", "{parametersRef: {group: porchlight.dev, kind: EnvoyFleet, name: special}}"))
@@ -281,15 +249,15 @@ kind: IPAddressPool
 metadata: {name: edge, namespace: porchlight-system}
 spec: {addresses: [172.30.0.180/32], autoAssign: false}
 ---
-`+fleet("edge", "{replicas: 0, service: {addressPool: edge, labels: {tier: edge}, annotations: {example.com/note: edge}}}")+
-		fleet("foreign", "{replicas: 0}")+
+`+cluster.Fleet("edge", "{replicas: 0, service: {addressPool: edge, labels: {tier: edge}, annotations: {example.com/note: edge}}}")+
+		cluster.Fleet("foreign", "{replicas: 0}")+
 		site("pooled", "edge", "{}")+site("foreign", "foreign", "{}"))
 	c.Service(t, ns, "pooled-porchlight", "the pool's address, the fleet's labels and annotations", func(s *corev1.Service) bool {
 		return slices.Equal(cluster.Addresses(s), []string{"172.30.0.180"}) && s.Labels["tier"] == "edge" && s.Annotations["example.com/note"] == "edge"
 	})
 	// The class of a Service is for its life, so there is another Service.
 	for _, class := range []string{"example.com/other", "example.com/another"} {
-		c.Apply(t, ns, fleet("foreign", "{replicas: 0, service: {loadBalancerClass: "+class+"}}"))
+		c.Apply(t, ns, cluster.Fleet("foreign", "{replicas: 0, service: {loadBalancerClass: "+class+"}}"))
 		c.Service(t, ns, "foreign-porchlight", "the class "+class, func(s *corev1.Service) bool {
 			return s.Spec.LoadBalancerClass != nil && *s.Spec.LoadBalancerClass == class
 		})
@@ -300,7 +268,7 @@ spec: {addresses: [172.30.0.180/32], autoAssign: false}
 // mended; nobody else waits for it.
 func TestRefusedWorkload(t *testing.T) {
 	c := cluster.ForTest(t)
-	c.Apply(t, cluster.System, fleet("greedy", "{replicas: 1, resources: {requests: {cpu: 20m}, limits: {cpu: 10m}}}"))
+	c.Apply(t, cluster.System, cluster.Fleet("greedy", "{replicas: 1, resources: {requests: {cpu: 20m}, limits: {cpu: 10m}}}"))
 	f := &v1beta1.EnvoyFleet{ObjectMeta: metav1.ObjectMeta{Namespace: cluster.System, Name: "greedy"}}
 	if err := c.Await(t.Context(), f, &v1beta1.EnvoyFleetList{}, func() bool {
 		return cluster.Condition(f.Status.Conditions, "Ready", metav1.ConditionFalse, "EnvoysNotReady") &&
@@ -308,16 +276,16 @@ func TestRefusedWorkload(t *testing.T) {
 	}); err != nil {
 		t.Errorf("fleet greedy: want it said that the API server refuses it: %v", err)
 	}
-	c.Apply(t, cluster.System, fleet("modest", "{replicas: 1}"))
+	c.Apply(t, cluster.System, cluster.Fleet("modest", "{replicas: 1}"))
 	ready(t, c, "modest", 1)
-	c.Apply(t, cluster.System, fleet("greedy", "{replicas: 1, resources: {requests: {cpu: 10m}, limits: {cpu: 100m}}}"))
+	c.Apply(t, cluster.System, cluster.Fleet("greedy", "{replicas: 1, resources: {requests: {cpu: 10m}, limits: {cpu: 100m}}}"))
 	ready(t, c, "greedy", 1)
 }
 
 // Of a fleet one Envoy at a time may be evicted.
 func TestOneEnvoyIsEvictedAtATime(t *testing.T) {
 	c := cluster.ForTest(t)
-	c.Apply(t, cluster.System, fleet("guarded", "{replicas: 2, drainTime: 1s}"))
+	c.Apply(t, cluster.System, cluster.Fleet("guarded", "{replicas: 2, drainTime: 1s}"))
 	ready(t, c, "guarded", 2)
 	var b policyv1.PodDisruptionBudget
 	b.Namespace, b.Name = cluster.System, "guarded"

@@ -59,7 +59,7 @@ func TestLocalKeepsTheClientsAddress(t *testing.T) {
 	c := cluster.ForTest(t)
 	ns := c.Namespace(t)
 	const spec = "{replicas: 1, drainTime: 5s, nodeSelector: {kubernetes.io/hostname: %s}, service: {externalTrafficPolicy: Local}}"
-	c.Apply(t, ns, fleet("local", fmt.Sprintf(spec, "node1"))+site("web", "local", "{}"))
+	c.Apply(t, ns, cluster.Fleet("local", fmt.Sprintf(spec, "node1"))+site("web", "local", "{}"))
 	url := served(t, c, ns, "web")
 	for _, node := range []string{"node1", "node3", "node2"} {
 		kubectl(t, c, "patch", "envoyfleet", "-n", cluster.System, "local", "--type=merge",

@@ -108,7 +108,7 @@ spec:
 		}
 	}
 	says(metav1.ConditionTrue, "Accepted")
-	url := "http://" + programmed(t, c, infra, "shared") + ":8080/"
+	url := "http://" + c.Programmed(t, infra, "shared") + ":8080/"
 	c.Want(t, 200, cluster.Request{URL: url})
 
 	c.Apply(t, infra, admits("Same"))
@@ -119,5 +119,5 @@ spec:
 		}
 		return nil
 	})
-	c.Want(t, 404, cluster.Request{URL: "http://" + programmed(t, c, infra, "shared") + "/"})
+	c.Want(t, 404, cluster.Request{URL: "http://" + c.Programmed(t, infra, "shared") + "/"})
 }

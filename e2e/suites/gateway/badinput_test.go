@@ -66,7 +66,7 @@ func TestBadCertificates(t *testing.T) {
 		listeners += fmt.Sprintf("  - {name: %[1]s, protocol: HTTPS, port: 443, hostname: %[1]s.example, tls: {certificateRefs: [{name: %[1]s}]}}\n", name)
 	}
 	c.Apply(t, ns, backend("web")+gateway("web", listeners)+route("all", "web", "  - {backendRefs: [{name: web, port: 80}]}\n"))
-	address := programmed(t, c, ns, "web")
+	address := c.Programmed(t, ns, "web")
 	listenerSays(t, c, ns, "web", "mismatched", "ResolvedRefs", metav1.ConditionFalse, "InvalidCertificateRef")
 	listenerSays(t, c, ns, "web", "garbage", "ResolvedRefs", metav1.ConditionFalse, "InvalidCertificateRef")
 	// Nobody changes an object when it ends.
@@ -102,7 +102,7 @@ func TestBadRules(t *testing.T) {
 	}
 	text += route("kind", "web", "  - {matches: [{path: {value: /kind}}], backendRefs: [{group: example.com, kind: Bucket, name: web, port: 80}]}\n")
 	c.Apply(t, ns, text)
-	base := "http://" + programmed(t, c, ns, "web")
+	base := "http://" + c.Programmed(t, ns, "web")
 	for name := range bad {
 		routeSays(t, c, ns, name, "Accepted", metav1.ConditionFalse, "UnsupportedValue")
 		c.Want(t, 500, cluster.Request{URL: base + "/" + name})
@@ -136,7 +136,7 @@ func TestManyHostnamesOnTwentyGateways(t *testing.T) {
 	}
 	c.Apply(t, ns, text)
 	for i := range gateways {
-		url := "http://" + programmed(t, c, ns, fmt.Sprintf("gw%d", i)) + "/"
+		url := "http://" + c.Programmed(t, ns, fmt.Sprintf("gw%d", i)) + "/"
 		c.Want(t, 200, cluster.Request{URL: url, Host: last})
 		c.Want(t, 404, cluster.Request{URL: url, Host: "other.example"})
 	}
@@ -159,7 +159,7 @@ spec:
   validation: {hostname: inner.example, wellKnownCACertificates: System}
 ---
 `+route("inner", "web", "  - {matches: [{path: {value: /inner}}], backendRefs: [{name: inner, port: 443}]}\n"))
-	base := "http://" + programmed(t, c, ns, "web")
+	base := "http://" + c.Programmed(t, ns, "web")
 	p := &gatewayv1.BackendTLSPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "inner"}}
 	if err := c.Await(t.Context(), p, &gatewayv1.BackendTLSPolicyList{}, func() bool {
 		return len(p.Status.Ancestors) == 1 && cluster.Condition(p.Status.Ancestors[0].Conditions, "Accepted", metav1.ConditionTrue, "Accepted")
@@ -247,7 +247,7 @@ spec:
 ---
 `+backend("web")+strings.Replace(gateway("logged", ""), "gatewayClassName: porchlight", "gatewayClassName: logging", 1)+gateway("beside", "")+
 		route("logged", "logged", "  - {backendRefs: [{name: web, port: 80}]}\n"))
-	base := "http://" + programmed(t, c, ns, "logged")
+	base := "http://" + c.Programmed(t, ns, "logged")
 	c.Want(t, 200, cluster.Request{URL: base + "/first"})
 
 	c.Apply(t, ns, logging("asked for %NO_SUCH_COMMAND%"))
@@ -257,7 +257,7 @@ spec:
 	c.Want(t, 404, cluster.Request{URL: base + "/first"})
 	c.Want(t, 200, cluster.Request{URL: base + "/later"})
 	c.Apply(t, ns, route("beside", "beside", "  - {backendRefs: [{name: web, port: 80}]}\n"))
-	c.Want(t, 200, cluster.Request{URL: "http://" + programmed(t, c, ns, "beside") + "/"})
+	c.Want(t, 200, cluster.Request{URL: "http://" + c.Programmed(t, ns, "beside") + "/"})
 
 	c.Apply(t, ns, logging("now asked for %REQ(:PATH)%"))
 	// Envoy writes its lines out every ten seconds.

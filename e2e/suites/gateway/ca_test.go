@@ -70,7 +70,7 @@ func TestAuthorityEnds(t *testing.T) {
 		rules += fmt.Sprintf("  - {matches: [{path: {value: /%[1]s}}], backendRefs: [{name: %[1]s, port: 443}]}\n", name)
 	}
 	c.Apply(t, ns, text+route("all", "web", rules+"  - {backendRefs: [{name: web, port: 80}]}\n"))
-	base := "http://" + programmed(t, c, ns, "web")
+	base := "http://" + c.Programmed(t, ns, "web")
 	policySays(t, c, ns, "both", "porchlight.dev/CACertificateWarning", metav1.ConditionTrue, "CACertificateExpired")
 	if now := time.Now(); now.Before(ends) {
 		t.Errorf("said to have expired %v before", ends.Sub(now))

@@ -55,7 +55,7 @@ spec:
 ---
 `)
 	has("before")
-	before, after := "http://"+programmed(t, c, ns, "before")+"/", "http://"+programmed(t, c, ns, "after")+"/"
+	before, after := "http://"+c.Programmed(t, ns, "before")+"/", "http://"+c.Programmed(t, ns, "after")+"/"
 	c.Want(t, 200, cluster.Request{URL: before})
 	c.Want(t, 404, cluster.Request{URL: after})
 

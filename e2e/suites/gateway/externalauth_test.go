@@ -27,7 +27,7 @@ spec: {ports: [{port: 80}], selector: {app: none}}
 `+gateway("web", "")+
 		route("checked", "web", "  - {matches: [{path: {value: /}}], "+filter("auth")+"}\n  - {matches: [{path: {value: /unanswered}}], "+filter("empty")+"}\n")+
 		route("missing", "web", "  - {matches: [{path: {value: /missing}}], "+filter("missing")+"}\n"))
-	base := "http://" + programmed(t, c, ns, "web")
+	base := "http://" + c.Programmed(t, ns, "web")
 	routeSays(t, c, ns, "checked", "ResolvedRefs", metav1.ConditionTrue, "ResolvedRefs")
 	routeSays(t, c, ns, "missing", "ResolvedRefs", metav1.ConditionFalse, "BackendNotFound")
 

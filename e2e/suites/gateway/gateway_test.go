@@ -58,18 +58,6 @@ spec:
 `, name, gateway, rules)
 }
 
-// programmed waits until the Gateway serves, and returns its address.
-func programmed(t *testing.T, c *cluster.Cluster, ns, name string) string {
-	t.Helper()
-	g := &gatewayv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}}
-	if err := c.Await(t.Context(), g, &gatewayv1.GatewayList{}, func() bool {
-		return cluster.Condition(g.Status.Conditions, "Programmed", metav1.ConditionTrue, "Programmed") && len(g.Status.Addresses) > 0
-	}); err != nil {
-		t.Fatalf("gateway %s: want it programmed: %v", name, err)
-	}
-	return g.Status.Addresses[0].Value
-}
-
 // routeSays waits for a condition on the route's only parent.
 func routeSays(t *testing.T, c *cluster.Cluster, ns, name, kind string, status metav1.ConditionStatus, reason string) {
 	t.Helper()
@@ -119,7 +107,7 @@ func TestRewriteHeaderMatchAndSplit(t *testing.T) {
   - matches: [{path: {value: /}}]
     backendRefs: [{name: stable, port: 80}]
 `))
-	base := "http://" + programmed(t, c, ns, "web")
+	base := "http://" + c.Programmed(t, ns, "web")
 	routeSays(t, c, ns, "paths", "Accepted", metav1.ConditionTrue, "Accepted")
 
 	e := echo(t, c.Want(t, 200, cluster.Request{URL: base + "/api/users"}).Body)
@@ -164,7 +152,7 @@ spec: {ports: [{port: 80}], selector: {app: none}}
 		route("ungranted", "web", "  - {matches: [{path: {value: /ungranted}}], backendRefs: [{name: theirs, namespace: "+other+", port: 80}]}\n")+
 		route("empty", "web", "  - {matches: [{path: {value: /empty}}], backendRefs: [{name: empty, port: 80}]}\n")+
 		route("fine", "web", "  - {matches: [{path: {value: /fine}}], backendRefs: [{name: fine, port: 80}]}\n"))
-	base := "http://" + programmed(t, c, ns, "web")
+	base := "http://" + c.Programmed(t, ns, "web")
 
 	routeSays(t, c, ns, "absent", "ResolvedRefs", metav1.ConditionFalse, "BackendNotFound")
 	eventOn(t, c, "HTTPRoute", ns, "absent", "BackendNotFound")
@@ -207,7 +195,7 @@ func TestTLSAndItsMissingSecret(t *testing.T) {
 	}); err != nil {
 		t.Fatalf("a listener whose Secret is not there: want ResolvedRefs=False, InvalidCertificateRef: %v", err)
 	}
-	address := programmed(t, c, ns, "web")
+	address := c.Programmed(t, ns, "web")
 	c.Want(t, 200, cluster.Request{URL: "http://" + address + "/"})
 
 	certificate, key, roots := selfSigned(t, "secure.example")
@@ -250,7 +238,7 @@ func TestGatewaysShareTheFleetButNotThePort(t *testing.T) {
 	c.Apply(t, ns, backend("one")+backend("two")+gateway("first", "")+gateway("second", "")+
 		route("one", "first", "  - {backendRefs: [{name: one, port: 80}]}\n")+
 		route("two", "second", "  - {backendRefs: [{name: two, port: 80}]}\n"))
-	first, second := programmed(t, c, ns, "first"), programmed(t, c, ns, "second")
+	first, second := c.Programmed(t, ns, "first"), c.Programmed(t, ns, "second")
 	if first == second {
 		t.Fatalf("both gateways have the address %s", first)
 	}
@@ -266,7 +254,7 @@ func TestGatewayDeleted(t *testing.T) {
 	c := cluster.ForTest(t)
 	ns := c.Namespace(t)
 	c.Apply(t, ns, gateway("brief", ""))
-	address := programmed(t, c, ns, "brief")
+	address := c.Programmed(t, ns, "brief")
 	if err := c.Delete(t.Context(), &gatewayv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "brief"}}); err != nil {
 		t.Fatal(err)
 	}
@@ -278,7 +266,7 @@ func TestGatewayDeleted(t *testing.T) {
 		return err
 	})
 	c.Apply(t, ns, strings.Replace(gateway("heir", ""), "  listeners:", "  addresses: [{value: "+address+"}]\n  listeners:", 1))
-	if got := programmed(t, c, ns, "heir"); got != address {
+	if got := c.Programmed(t, ns, "heir"); got != address {
 		t.Errorf("another Gateway asks for the address %s that is free, and has %s", address, got)
 	}
 }

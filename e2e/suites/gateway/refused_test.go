@@ -48,5 +48,5 @@ spec:
 		t.Fatalf("gateway web: want it said that its Service is refused: %v", err)
 	}
 	c.Apply(t, cluster.System, fleet(""))
-	programmed(t, c, ns, "web")
+	c.Programmed(t, ns, "web")
 }

@@ -33,7 +33,7 @@ func TestSessionKeepsItsPod(t *testing.T) {
     sessionPersistence: {type: Header, absoluteTimeout: 1h}
     backendRefs: [{name: stable, port: 80}]
 `))
-	base := "http://" + programmed(t, c, ns, "web")
+	base := "http://" + c.Programmed(t, ns, "web")
 	routeSays(t, c, ns, "ended", "Accepted", metav1.ConditionFalse, "UnsupportedValue")
 	canary := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "canary"}}
 	if err := c.Await(t.Context(), canary, &appsv1.DeploymentList{}, func() bool { return canary.Status.ReadyReplicas == 2 }); err != nil {

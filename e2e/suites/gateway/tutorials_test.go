@@ -30,7 +30,7 @@ func TestHttpbinSequence(t *testing.T) {
 	c := cluster.ForTest(t)
 	ns := c.Namespace(t)
 	c.Apply(t, ns, backend("httpbin")+backend("next")+gateway("web", ""))
-	base := "http://" + programmed(t, c, ns, "web")
+	base := "http://" + c.Programmed(t, ns, "web")
 
 	c.Apply(t, ns, route("httpbin", "web", `
   - matches: [{path: {type: Exact, value: /get}}]
@@ -69,7 +69,7 @@ func TestShares(t *testing.T) {
   - matches: [{path: {value: /missing}}]
     backendRefs: [{name: stable, port: 80}, {name: nowhere, port: 80}]
 `))
-	base := "http://" + programmed(t, c, ns, "web")
+	base := "http://" + c.Programmed(t, ns, "web")
 	routeSays(t, c, ns, "shares", "ResolvedRefs", metav1.ConditionFalse, "BackendNotFound")
 	// Both backends are known to every Envoy once so many requests in a row are
 	// answered by either.
@@ -125,7 +125,7 @@ func TestBookinfoSequence(t *testing.T) {
       path: {value: /}
     backendRefs: [{name: productpage, port: 80}]
 `))
-	base := "http://" + programmed(t, c, ns, "bookinfo")
+	base := "http://" + c.Programmed(t, ns, "bookinfo")
 	answeredBy(t, c, cluster.Request{URL: base + "/details/1"}, "details")
 	magic := map[string]string{"magic": "foo"}
 	answeredBy(t, c, cluster.Request{URL: base + "/?great=example", Header: magic}, "productpage")
@@ -149,7 +149,7 @@ func TestTwoHostnamesOfOneSecret(t *testing.T) {
   - {name: one, protocol: HTTPS, port: 443, hostname: one.example, tls: {certificateRefs: [{name: both}]}}
   - {name: two, protocol: HTTPS, port: 443, hostname: two.example, tls: {certificateRefs: [{name: both}]}}
 `)+attached("HTTPRoute", "one", "{name: web, sectionName: one}", "", "one", 80)+attached("HTTPRoute", "two", "{name: web, sectionName: two}", "", "two", 80))
-	url := "https://" + programmed(t, c, ns, "web") + "/"
+	url := "https://" + c.Programmed(t, ns, "web") + "/"
 	answeredBy(t, c, cluster.Request{URL: url, Host: "one.example", RootCAs: roots}, "one")
 	answeredBy(t, c, cluster.Request{URL: url, Host: "two.example", RootCAs: roots}, "two")
 }
@@ -181,7 +181,7 @@ func TestPassthroughByServerName(t *testing.T) {
 	c.Apply(t, ns, tlsBackend("inner", "inner")+gateway("through", `
   - {name: tls, protocol: TLS, port: 443, tls: {mode: Passthrough}}
 `)+attached("TLSRoute", "inner", "{name: through}", "  hostnames: [inner.example]\n", "inner", 443))
-	url := "https://" + programmed(t, c, ns, "through") + "/"
+	url := "https://" + c.Programmed(t, ns, "through") + "/"
 	// Only the backend has the certificate.
 	answeredBy(t, c, cluster.Request{URL: url, Host: "inner.example", RootCAs: roots}, "inner")
 	if r, err := c.Send(t.Context(), cluster.Request{URL: url, Host: "other.example", RootCAs: roots}); err == nil {
@@ -230,7 +230,7 @@ func TestTwoTCPListeners(t *testing.T) {
   - {name: foo, protocol: TCP, port: 8080}
   - {name: bar, protocol: TCP, port: 8090}
 `)+attached("TCPRoute", "foo", "{name: tcp, sectionName: foo}", "", "foo", 80)+attached("TCPRoute", "bar", "{name: tcp, sectionName: bar}", "", "bar", 80))
-	address := programmed(t, c, ns, "tcp")
+	address := c.Programmed(t, ns, "tcp")
 	answeredBy(t, c, cluster.Request{URL: "http://" + address + ":8080/"}, "foo")
 	answeredBy(t, c, cluster.Request{URL: "http://" + address + ":8090/"}, "bar")
 }
@@ -258,7 +258,7 @@ spec:
 	for ns, host := range map[string]string{red: "red.example", blue: "blue.example", stranger: "stranger.example"} {
 		c.Apply(t, ns, backend("site")+attached("HTTPRoute", "site", parent, "  hostnames: ["+host+"]\n", "site", 80))
 	}
-	url := "http://" + programmed(t, c, infra, "shared") + "/"
+	url := "http://" + c.Programmed(t, infra, "shared") + "/"
 	answeredBy(t, c, cluster.Request{URL: url, Host: "red.example"}, "site")
 	answeredBy(t, c, cluster.Request{URL: url, Host: "blue.example"}, "site")
 	routeSays(t, c, stranger, "site", "Accepted", metav1.ConditionFalse, string(gatewayv1.RouteReasonNotAllowedByListeners))
@@ -282,7 +282,7 @@ func TestTeamsWithAGatewayEach(t *testing.T) {
 	c.Apply(t, blue, attached("HTTPRoute", "intruder", "{name: own, namespace: "+red+"}", "  hostnames: [intruder.example]\n", "site", 80))
 	url := map[string]string{}
 	for _, ns := range []string{red, blue} {
-		url[ns] = "http://" + programmed(t, c, ns, "own") + "/"
+		url[ns] = "http://" + c.Programmed(t, ns, "own") + "/"
 		if e := answeredBy(t, c, cluster.Request{URL: url[ns]}, "site"); e.Namespace != ns {
 			t.Errorf("the Gateway of %s is answered from %s", ns, e.Namespace)
 		}

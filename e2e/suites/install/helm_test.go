@@ -127,9 +127,11 @@ func TestHelmUpgrade(t *testing.T) {
 	for _, name := range []string{"web", b.serviceOf(t, ns, "edge")} {
 		ip := cluster.Addresses(b.Service(t, ns, name, "announced", announced))[0]
 		targets = append(targets, net.JoinHostPort(ip, "80"))
-		for _, from := range []string{"client", "node1", "node2", "node3"} { // whoever answers, its proxy knows the address
-			b.Want(t, 200, cluster.Request{From: from, URL: "http://" + ip + "/"})
+		r := cluster.Request{URL: "http://" + ip + "/"}
+		if err := b.AwaitTranslation(t.Context(), r); err != nil {
+			t.Fatal(err)
 		}
+		b.Want(t, 200, r)
 	}
 	pods := b.pods(t)
 	attempts, failed, err := probe.Connections(t.Context(), b.Lab.Dialer("client"), targets, 50, 0, b.upgrade)
