@@ -19,17 +19,7 @@ func TestAddressesThatAreAskedFor(t *testing.T) {
 	c := cluster.ForTest(t)
 	ns := c.Namespace(t)
 	asking := func(name, addresses string) string {
-		return fmt.Sprintf(`
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: %s}
-spec:
-  gatewayClassName: porchlight
-  addresses: [%s]
-  listeners:
-  - {name: http, protocol: HTTP, port: 80}
----
-`, name, addresses)
+		return gatewayOf("porchlight", name, "addresses: ["+addresses+"]", "")
 	}
 	has := func(name string, want ...string) {
 		t.Helper()
@@ -58,12 +48,7 @@ spec:
 
 	// One that no pool has is refused, and disturbs nobody.
 	c.Apply(t, ns, asking("nowhere", "{value: 203.0.113.7}"))
-	g := &gatewayv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "nowhere"}}
-	if err := c.Await(t.Context(), g, &gatewayv1.GatewayList{}, func() bool {
-		return cluster.Condition(g.Status.Conditions, "Programmed", metav1.ConditionFalse, "AddressNotUsable")
-	}); err != nil {
-		t.Errorf("gateway nowhere: want it refused as AddressNotUsable: %v", err)
-	}
+	gatewaySays(t, c, ns, "nowhere", "Programmed", metav1.ConditionFalse, "AddressNotUsable")
 	c.Apply(t, ns, asking("nowhere", "{value: 172.30.0.248}")+route("there", "nowhere", "  - {backendRefs: [{name: web, port: 80}]}\n"))
 	has("nowhere", "172.30.0.248")
 	has("web", "172.30.0.246", "172.30.0.247")
@@ -75,17 +60,7 @@ func TestListenerSet(t *testing.T) {
 	c := cluster.ForTest(t)
 	infra, team := c.Namespace(t), c.Namespace(t)
 	admits := func(from string) string {
-		return fmt.Sprintf(`
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: shared}
-spec:
-  gatewayClassName: porchlight
-  allowedListeners: {namespaces: {from: %s}}
-  listeners:
-  - {name: http, protocol: HTTP, port: 80}
----
-`, from)
+		return gatewayOf("porchlight", "shared", "allowedListeners: {namespaces: {from: "+from+"}}", "")
 	}
 	c.Apply(t, infra, admits("All"))
 	c.Apply(t, team, backend("web")+fmt.Sprintf(`

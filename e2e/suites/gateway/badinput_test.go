@@ -229,23 +229,9 @@ func TestRefusedAccessLog(t *testing.T) {
 	c := cluster.ForTest(t)
 	ns := c.Namespace(t)
 	logging := func(text string) string {
-		return fmt.Sprintf(`
-apiVersion: porchlight.dev/v1beta1
-kind: EnvoyFleet
-metadata: {name: logging, namespace: porchlight-system}
-spec: {replicas: 1, drainTime: 1s, accessLog: {text: '%s'}}
----
-`, text)
+		return cluster.Fleet("logging", "{replicas: 1, drainTime: 1s, accessLog: {text: '"+text+"'}}")
 	}
-	c.Apply(t, ns, logging("asked for %REQ(:PATH)%")+`
-apiVersion: gateway.networking.k8s.io/v1
-kind: GatewayClass
-metadata: {name: logging}
-spec:
-  controllerName: porchlight.dev/gateway
-  parametersRef: {group: porchlight.dev, kind: EnvoyFleet, name: logging, namespace: porchlight-system}
----
-`+backend("web")+strings.Replace(gateway("logged", ""), "gatewayClassName: porchlight", "gatewayClassName: logging", 1)+gateway("beside", "")+
+	c.Apply(t, ns, logging("asked for %REQ(:PATH)%")+backend("web")+gatewayOf("logging", "logged", "", "")+gateway("beside", "")+
 		route("logged", "logged", "  - {backendRefs: [{name: web, port: 80}]}\n"))
 	base := "http://" + c.Programmed(t, ns, "logged")
 	c.Want(t, 200, cluster.Request{URL: base + "/first"})

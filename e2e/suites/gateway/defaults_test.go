@@ -3,7 +3,6 @@
 package gateway
 
 import (
-	"fmt"
 	"slices"
 	"testing"
 
@@ -18,16 +17,7 @@ func TestDefaultGateways(t *testing.T) {
 	c := cluster.ForTest(t)
 	ns := c.Namespace(t)
 	scoped := func(name, scope string) string {
-		return fmt.Sprintf(`
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: %s}
-spec:
-  gatewayClassName: porchlight
-  defaultScope: %s
-  listeners: [{name: http, protocol: HTTP, port: 80}]
----
-`, name, scope)
+		return gatewayOf("porchlight", name, "defaultScope: "+scope, "")
 	}
 	has := func(want ...string) {
 		t.Helper()
@@ -61,12 +51,7 @@ spec:
 
 	c.Apply(t, ns, scoped("after", "All"))
 	has("after", "before")
-	g := &gatewayv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "after"}}
-	if err := c.Await(t.Context(), g, &gatewayv1.GatewayList{}, func() bool {
-		return cluster.Condition(g.Status.Conditions, "DefaultGateway", metav1.ConditionTrue, "DefaultScope")
-	}); err != nil {
-		t.Errorf("gateway after: want it to say that it is a default one: %v", err)
-	}
+	gatewaySays(t, c, ns, "after", "DefaultGateway", metav1.ConditionTrue, "DefaultScope")
 	c.Want(t, 200, cluster.Request{URL: after})
 	c.Apply(t, ns, scoped("before", "None"))
 	has("after")

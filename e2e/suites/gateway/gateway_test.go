@@ -33,16 +33,22 @@ spec:
 
 // gateway has one HTTP listener, and more, which is YAML of a list.
 func gateway(name, listeners string) string {
+	return gatewayOf("porchlight", name, "", listeners)
+}
+
+// gatewayOf is gateway of a class, with another field of the spec, or none.
+func gatewayOf(class, name, field, listeners string) string {
 	return fmt.Sprintf(`
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
 metadata: {name: %s}
 spec:
-  gatewayClassName: porchlight
+  gatewayClassName: %s
+  %s
   listeners:
   - {name: http, protocol: HTTP, port: 80}
 %s---
-`, name, listeners)
+`, name, class, field, listeners)
 }
 
 // route sends what the rules, YAML of a list, match.
@@ -56,6 +62,17 @@ spec:
   rules:
 %s---
 `, name, gateway, rules)
+}
+
+// gatewaySays waits for a condition on the Gateway.
+func gatewaySays(t *testing.T, c *cluster.Cluster, ns, name, kind string, status metav1.ConditionStatus, reason string) {
+	t.Helper()
+	g := &gatewayv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}}
+	if err := c.Await(t.Context(), g, &gatewayv1.GatewayList{}, func() bool {
+		return cluster.Condition(g.Status.Conditions, kind, status, reason)
+	}); err != nil {
+		t.Fatalf("gateway %s: want %s=%s, %s: %v", name, kind, status, reason, err)
+	}
 }
 
 // routeSays waits for a condition on the route's only parent.
@@ -184,17 +201,8 @@ func TestTLSAndItsMissingSecret(t *testing.T) {
   - {name: https, protocol: HTTPS, port: 443, hostname: secure.example, tls: {certificateRefs: [{name: secure}]}}
 `)+route("all", "web", "  - {backendRefs: [{name: web, port: 80}]}\n"))
 
-	g := &gatewayv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "web"}}
-	if err := c.Await(t.Context(), g, &gatewayv1.GatewayList{}, func() bool {
-		for _, l := range g.Status.Listeners {
-			if l.Name == "https" {
-				return cluster.Condition(l.Conditions, "ResolvedRefs", metav1.ConditionFalse, "InvalidCertificateRef")
-			}
-		}
-		return false
-	}); err != nil {
-		t.Fatalf("a listener whose Secret is not there: want ResolvedRefs=False, InvalidCertificateRef: %v", err)
-	}
+	// Its Secret is not there yet.
+	listenerSays(t, c, ns, "web", "https", "ResolvedRefs", metav1.ConditionFalse, "InvalidCertificateRef")
 	address := c.Programmed(t, ns, "web")
 	c.Want(t, 200, cluster.Request{URL: "http://" + address + "/"})
 
@@ -265,7 +273,7 @@ func TestGatewayDeleted(t *testing.T) {
 		}
 		return err
 	})
-	c.Apply(t, ns, strings.Replace(gateway("heir", ""), "  listeners:", "  addresses: [{value: "+address+"}]\n  listeners:", 1))
+	c.Apply(t, ns, gatewayOf("porchlight", "heir", "addresses: [{value: "+address+"}]", ""))
 	if got := c.Programmed(t, ns, "heir"); got != address {
 		t.Errorf("another Gateway asks for the address %s that is free, and has %s", address, got)
 	}
