@@ -50,6 +50,7 @@ var cores = []string{
 // nouns are the words that several programs share.
 var nouns = []string{
 	module + "internal/address",
+	module + "internal/excerpt",
 	module + "internal/names",
 	module + "internal/reason",
 	module + "internal/version",
@@ -99,7 +100,7 @@ var rules = []rule{
 		from: nouns,
 		ban:  []string{"k8s.io", "sigs.k8s.io", "github.com", module},
 		except: []string{
-			module + "internal/address", module + "internal/names", module + "internal/reason", module + "internal/version",
+			module + "internal/address", module + "internal/excerpt", module + "internal/names", module + "internal/reason", module + "internal/version",
 		},
 	},
 	{

@@ -1,7 +1,6 @@
 package allocator
 
 import (
-	"fmt"
 	"math/big"
 	"net/netip"
 	"slices"
@@ -9,6 +8,7 @@ import (
 	"time"
 
 	"github.com/porchlight-lb/porchlight/internal/address"
+	"github.com/porchlight-lb/porchlight/internal/excerpt"
 	"github.com/porchlight-lb/porchlight/internal/reason"
 )
 
@@ -201,19 +201,14 @@ func notAdmitted(s *service, otherNamespaces, otherLabels []*pool) *refusal {
 
 // poolNames names pools to a person; it ends early where there are many.
 func poolNames(pools []*pool) string {
-	const most = 8
+	if len(pools) == 1 {
+		return "pool " + pools[0].Name
+	}
 	var names []string
-	for _, p := range pools[:min(len(pools), most)] {
+	for _, p := range pools {
 		names = append(names, p.Name)
 	}
-	text := "pool " + names[0]
-	if len(names) > 1 {
-		text = "pools " + strings.Join(names, ", ")
-	}
-	if more := len(pools) - len(names); more > 0 {
-		text += fmt.Sprintf(" and %d more", more)
-	}
-	return text
+	return "pools " + excerpt.Names(names, 8)
 }
 
 // state is what to report of the pool.

@@ -3,12 +3,12 @@ package ingest
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"k8s.io/apimachinery/pkg/types"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/porchlight-lb/porchlight/gateway/ir"
+	"github.com/porchlight-lb/porchlight/internal/excerpt"
 	"github.com/porchlight-lb/porchlight/internal/reason"
 )
 
@@ -74,16 +74,11 @@ func Parents(namespace string, spec *gwv1.CommonRouteSpec, defaults []*gwv1.Gate
 
 // tooManyParents names default Gateways that a route is not attached to.
 func tooManyParents(omitted []types.NamespacedName) verdict {
-	const most = 10
 	var all []string
-	for _, n := range omitted[:min(len(omitted), most)] {
+	for _, n := range omitted {
 		all = append(all, n.String())
 	}
-	list := strings.Join(all, ", ")
-	if more := len(omitted) - most; more > 0 {
-		list += fmt.Sprintf(" and %d more", more)
-	}
-	return yes(reason.TooManyParents, fmt.Sprintf("A route has at most %d parents. It is not attached to these default Gateways: %s.", MaxParents, list))
+	return yes(reason.TooManyParents, fmt.Sprintf("A route has at most %d parents. It is not attached to these default Gateways: %s.", MaxParents, excerpt.Names(all, 10)))
 }
 
 // isDefault says whether a parent is a default Gateway of ours.

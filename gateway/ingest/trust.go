@@ -6,6 +6,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/porchlight-lb/porchlight/internal/excerpt"
 	"github.com/porchlight-lb/porchlight/internal/reason"
 )
 
@@ -32,7 +33,7 @@ func (x *index) hold(all []authority, resolved *verdict) trust {
 	reasons := map[age]reason.Reason{
 		expiring: reason.CACertificateExpiring, notYetValid: reason.CACertificateNotYetValid, expired: reason.CACertificateExpired,
 	}
-	worst, usable, told := valid, 0, []string(nil)
+	worst, usable, told := valid, 0, []authority(nil)
 	for _, a := range all {
 		age := x.age(a.validity)
 		worst = max(worst, age)
@@ -40,17 +41,15 @@ func (x *index) hold(all []authority, resolved *verdict) trust {
 			usable++
 		}
 		if age != valid {
-			told = append(told, a.tell(age))
+			told = append(told, a)
 		}
 	}
 	out := trust{authorities: all}
 	if worst == valid {
 		return out
 	}
-	if more := len(told) - maxTold; more > 0 {
-		told = append(told[:maxTold], fmt.Sprintf("and %d more", more))
-	}
-	out.warning = yes(reasons[worst], fmt.Sprintf("CA certificate %s. Valid now: %d of %d.", strings.Join(told, "; "), usable, len(all)))
+	parts := excerpt.Parts(told, maxTold, func(a authority) string { return a.tell(x.age(a.validity)) })
+	out.warning = yes(reasons[worst], fmt.Sprintf("CA certificate %s. Valid now: %d of %d.", strings.Join(parts, "; "), usable, len(all)))
 	if usable == 0 && resolved.ok {
 		*resolved = no(out.warning.reason, out.warning.message)
 		out.warning = verdict{}

@@ -7,10 +7,10 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/porchlight-lb/porchlight/cli/internal/advice"
 	"github.com/porchlight-lb/porchlight/cli/internal/inventory"
+	"github.com/porchlight-lb/porchlight/internal/excerpt"
 	"github.com/porchlight-lb/porchlight/internal/reason"
 )
 
@@ -129,11 +129,5 @@ func plural(n int, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
-// list writes names for a person; it ends early where there are many.
-func list(names []string) string {
-	const most = 5
-	if len(names) > most {
-		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
-	}
-	return strings.Join(names, ", ")
-}
+// list is an excerpt of names as long as a finding has room for.
+func list(names []string) string { return excerpt.Names(names, 5) }

@@ -25,7 +25,7 @@ func (r *Report) WriteText(w io.Writer, p paint.Paint, all bool) error {
 		b.printf("%s  %-14s  %s\n", mark, part.Name, part.Summary)
 		for i, f := range part.Findings {
 			if i == few && !all {
-				b.printf("         and %d more (--all shows them)\n", len(part.Findings)-few)
+				b.printf("         %s\n", paint.Rest(len(part.Findings)-few))
 				break
 			}
 			reason := p.Warn(string(f.Reason))

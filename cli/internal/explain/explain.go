@@ -15,6 +15,7 @@ import (
 
 	"github.com/porchlight-lb/porchlight/cli/internal/advice"
 	"github.com/porchlight-lb/porchlight/cli/internal/inventory"
+	"github.com/porchlight-lb/porchlight/internal/excerpt"
 	"github.com/porchlight-lb/porchlight/internal/reason"
 )
 
@@ -171,12 +172,7 @@ func pick(kind, name string, there []string) (string, error) {
 	case len(there) == 0:
 		return "", fmt.Errorf("%s %s does not exist, and no other %s either", kind, name, kind)
 	}
-	const most = 8
-	few := strings.Join(there[:min(most, len(there))], ", ")
-	if more := len(there) - most; more > 0 {
-		few += fmt.Sprintf(" and %d more", more)
-	}
-	return "", fmt.Errorf("%s %s does not exist; there is %s", kind, name, few)
+	return "", fmt.Errorf("%s %s does not exist; there is %s", kind, name, excerpt.Names(there, 8))
 }
 
 // namesOf are the names of objects, "namespace/name", sorted.

@@ -5,6 +5,8 @@ import (
 	"io"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/porchlight-lb/porchlight/internal/excerpt"
 )
 
 // Cell is a text of a table, and how it is coloured; nil: it is not.
@@ -68,9 +70,12 @@ func (t *Table) Write(w io.Writer, p Paint, limit int) error {
 	for _, row := range shown {
 		line(row)
 	}
-	if more := len(t.Rows) - limit; more > 0 {
-		fmt.Fprintf(&b, "  and %d more (--all shows them)\n", more)
+	if left := len(t.Rows) - limit; left > 0 {
+		fmt.Fprintf(&b, "  %s\n", Rest(left))
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }
+
+// Rest stands for those that are left where not all was asked for.
+func Rest(left int) string { return excerpt.Rest(left) + " (--all shows them)" }

@@ -11,6 +11,7 @@ import (
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/porchlight-lb/porchlight/gateway/ingest"
+	"github.com/porchlight-lb/porchlight/internal/excerpt"
 	"github.com/porchlight-lb/porchlight/internal/reason"
 )
 
@@ -76,19 +77,10 @@ func (t *Task) tell(about client.Object, turns []turn) {
 			droppedEvents.Inc()
 			continue
 		}
-		note := fmt.Sprintf("%s=%s: %s", brief(concerned[n]), n.status, n.message)
+		note := fmt.Sprintf("%s=%s: %s", excerpt.Names(concerned[n], 3), n.status, n.message)
 		if len(note) > mostNote {
 			note = strings.ToValidUTF8(note[:mostNote], "")
 		}
 		t.Events.Eventf(about, nil, n.kind, n.reason, "Translate", "%s", note)
 	}
-}
-
-// brief lists the first of them.
-func brief(all []string) string {
-	const most = 3
-	if len(all) <= most {
-		return strings.Join(all, ", ")
-	}
-	return fmt.Sprintf("%s and %d more", strings.Join(all[:most], ", "), len(all)-most)
 }

@@ -8,6 +8,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/porchlight-lb/porchlight/internal/excerpt"
 	"github.com/porchlight-lb/porchlight/internal/names"
 	"github.com/porchlight-lb/porchlight/internal/reason"
 	"github.com/porchlight-lb/porchlight/speaker/bgp"
@@ -103,13 +104,7 @@ func notChosen(nodes []election.NodeVerdict) string {
 	if len(order) <= mostReasons {
 		order = slices.Clone(nodes)
 	}
-	var parts []string
-	for _, n := range order[:min(len(order), mostReasons)] {
-		parts = append(parts, fmt.Sprintf("%s %s", n.Node, n.Reason))
-	}
-	if more := len(order) - len(parts); more > 0 {
-		parts = append(parts, fmt.Sprintf("and %d more", more))
-	}
+	parts := excerpt.Parts(order, mostReasons, func(n election.NodeVerdict) string { return fmt.Sprintf("%s %s", n.Node, n.Reason) })
 	return strings.Join(parts, ", ")
 }
 
