@@ -44,28 +44,32 @@ func gatewayClass(old, wanted gwv1.GatewayClassStatus, now metav1.Time) gwv1.Gat
 
 func gateway(old, wanted gwv1.GatewayStatus, now metav1.Time) gwv1.GatewayStatus {
 	wanted.Conditions = conditions(old.Conditions, wanted.Conditions, now)
-	wanted.Listeners = slices.Clone(wanted.Listeners)
-	for i := range wanted.Listeners {
-		l := &wanted.Listeners[i]
-		var was []metav1.Condition
-		if n := slices.IndexFunc(old.Listeners, func(o gwv1.ListenerStatus) bool { return o.Name == l.Name }); n >= 0 {
-			was = old.Listeners[n].Conditions
-		}
-		l.Conditions = conditions(was, l.Conditions, now)
-	}
+	wanted.Listeners = listeners(old.Listeners, wanted.Listeners, now, func(l *gwv1.ListenerStatus) (gwv1.SectionName, *[]metav1.Condition) {
+		return l.Name, &l.Conditions
+	})
 	return wanted
 }
 
 func listenerSet(old, wanted gwv1.ListenerSetStatus, now metav1.Time) gwv1.ListenerSetStatus {
 	wanted.Conditions = conditions(old.Conditions, wanted.Conditions, now)
-	wanted.Listeners = slices.Clone(wanted.Listeners)
-	for i := range wanted.Listeners {
-		l := &wanted.Listeners[i]
-		var was []metav1.Condition
-		if n := slices.IndexFunc(old.Listeners, func(o gwv1.ListenerEntryStatus) bool { return o.Name == l.Name }); n >= 0 {
-			was = old.Listeners[n].Conditions
-		}
-		l.Conditions = conditions(was, l.Conditions, now)
+	wanted.Listeners = listeners(old.Listeners, wanted.Listeners, now, func(l *gwv1.ListenerEntryStatus) (gwv1.SectionName, *[]metav1.Condition) {
+		return l.Name, &l.Conditions
+	})
+	return wanted
+}
+
+// listeners returns the wanted listeners, the conditions of each after those
+// of the old one of its name.
+func listeners[L any](old, wanted []L, now metav1.Time, read func(*L) (gwv1.SectionName, *[]metav1.Condition)) []L {
+	was := map[gwv1.SectionName][]metav1.Condition{}
+	for i := range old {
+		name, its := read(&old[i])
+		was[name] = *its
+	}
+	wanted = slices.Clone(wanted)
+	for i := range wanted {
+		name, its := read(&wanted[i])
+		*its = conditions(was[name], *its, now)
 	}
 	return wanted
 }
@@ -73,47 +77,44 @@ func listenerSet(old, wanted gwv1.ListenerSetStatus, now metav1.Time) gwv1.Liste
 // maxAncestors is the API's limit for all controllers together.
 const maxAncestors = 16
 
-// ancestors returns the entries of other controllers as they are, and ours as
-// wanted, as far as there is room.
 func ancestors(controller gwv1.GatewayController, old, wanted []gwv1.PolicyAncestorStatus, now metav1.Time) []gwv1.PolicyAncestorStatus {
-	out := []gwv1.PolicyAncestorStatus{}
-	for _, o := range old {
-		if o.ControllerName != controller {
-			out = append(out, o)
-		}
-	}
-	for _, w := range wanted[:min(len(wanted), max(0, maxAncestors-len(out)))] {
-		var was []metav1.Condition
-		n := slices.IndexFunc(old, func(o gwv1.PolicyAncestorStatus) bool {
-			return o.ControllerName == controller && sameParent(o.AncestorRef, w.AncestorRef)
-		})
-		if n >= 0 {
-			was = old[n].Conditions
-		}
-		w.Conditions = conditions(was, w.Conditions, now)
-		out = append(out, w)
-	}
-	return out
+	return entries(controller, maxAncestors, old, wanted, now, func(a *gwv1.PolicyAncestorStatus) entry {
+		return entry{a.ControllerName, a.AncestorRef, &a.Conditions}
+	})
 }
 
-// parents returns the entries of other controllers as they are, and ours as
-// wanted, as far as there is room.
 func parents(controller gwv1.GatewayController, old, wanted []gwv1.RouteParentStatus, now metav1.Time) []gwv1.RouteParentStatus {
-	out := []gwv1.RouteParentStatus{}
-	for _, o := range old {
-		if o.ControllerName != controller {
-			out = append(out, o)
+	return entries(controller, ingest.MaxParents, old, wanted, now, func(p *gwv1.RouteParentStatus) entry {
+		return entry{p.ControllerName, p.ParentRef, &p.Conditions}
+	})
+}
+
+// entry is what an entry of a list has into which every controller writes its own.
+type entry struct {
+	controller gwv1.GatewayController
+	parent     gwv1.ParentReference
+	conditions *[]metav1.Condition
+}
+
+// entries returns those of other controllers as they are, and ours as wanted,
+// as far as there is room for most.
+func entries[E any](controller gwv1.GatewayController, most int, old, wanted []E, now metav1.Time, read func(*E) entry) []E {
+	out := []E{}
+	var ours []entry
+	for i := range old {
+		if e := read(&old[i]); e.controller == controller {
+			ours = append(ours, e)
+		} else {
+			out = append(out, old[i])
 		}
 	}
-	for _, w := range wanted[:min(len(wanted), max(0, ingest.MaxParents-len(out)))] {
+	for _, w := range wanted[:min(len(wanted), max(0, most-len(out)))] {
+		e := read(&w)
 		var was []metav1.Condition
-		n := slices.IndexFunc(old, func(o gwv1.RouteParentStatus) bool {
-			return o.ControllerName == controller && sameParent(o.ParentRef, w.ParentRef)
-		})
-		if n >= 0 {
-			was = old[n].Conditions
+		if n := slices.IndexFunc(ours, func(o entry) bool { return sameParent(o.parent, e.parent) }); n >= 0 {
+			was = *ours[n].conditions
 		}
-		w.Conditions = conditions(was, w.Conditions, now)
+		*e.conditions = conditions(was, *e.conditions, now)
 		out = append(out, w)
 	}
 	return out
