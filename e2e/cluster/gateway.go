@@ -52,18 +52,14 @@ func (c *Cluster) AwaitProgrammed(ctx context.Context, namespace, name string) (
 	return g.Status.Addresses[0].Value, nil
 }
 
-// AwaitTranslation waits until every node translates the address that the
-// request goes to: it sends it from each until the answer is 200, as only a node
-// that does reaches what it answers for itself.
-//
-// A connection that comes to a node before, whose kube-proxy does not know the
-// address yet, is not translated, then or later: the kernel remembers it, by its
-// ports, for two minutes after its last packet. One from the same port of the
-// client within that time fails.
-func (c *Cluster) AwaitTranslation(ctx context.Context, r Request) error {
+// AwaitForwarding waits until every node forwards what comes to the address that
+// the request goes to: it sends it from each until the answer is 200, as only a
+// node that does reaches what it answers for itself. A node announces an address
+// before its kube-proxy knows an endpoint, and refuses connections until then.
+func (c *Cluster) AwaitForwarding(ctx context.Context, r Request) error {
 	var nodes corev1.NodeList
 	if err := c.List(ctx, &nodes); err != nil {
-		return fmt.Errorf("listing the nodes that shall translate %s: %w", r.URL, err)
+		return fmt.Errorf("listing the nodes that shall forward %s: %w", r.URL, err)
 	}
 	for _, n := range nodes.Items {
 		r.From = n.Name
@@ -76,7 +72,7 @@ func (c *Cluster) AwaitTranslation(ctx context.Context, r Request) error {
 			}
 			return err
 		}); err != nil {
-			return fmt.Errorf("%s does not translate %s: %w", n.Name, r.URL, err)
+			return fmt.Errorf("%s does not forward %s: %w", n.Name, r.URL, err)
 		}
 	}
 	return nil

@@ -4,17 +4,14 @@ package bgp
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"slices"
-	"syscall"
 	"testing"
 	"time"
 
 	packet "github.com/osrg/gobgp/v3/pkg/packet/bgp"
-	"golang.org/x/sys/unix"
 
 	"github.com/porchlight-lb/porchlight/api/v1beta1"
 	"github.com/porchlight-lb/porchlight/e2e/cluster"
@@ -86,9 +83,11 @@ func (f *fabric) connections(t *testing.T, router string, ips []netip.Addr, duri
 	for _, ip := range ips {
 		targets = append(targets, net.JoinHostPort(ip.String(), "80"))
 	}
-	f.translated(t, targets)
 	f.through(t, router)
 	for _, ip := range ips {
+		if err := f.AwaitForwarding(t.Context(), cluster.Request{URL: url(ip)}); err != nil {
+			t.Fatal(err)
+		}
 		f.reachable(t, ip)
 	}
 	attempts, failed, err := probe.Connections(t.Context(), f.Lab.Dialer(lab.HostFar), targets, 50, 100, during)
@@ -105,43 +104,6 @@ func (f *fabric) connections(t *testing.T, router string, ips []netip.Addr, duri
 	if len(failed) > 0 {
 		t.Errorf("%d of %d connections through %s failed", len(failed), attempts, router)
 	}
-}
-
-// translated waits until the proxy of every node knows the addresses, before the
-// far host has asked for them. What a node gets for an address that its proxy
-// does not know it sends back to the router, untranslated, and the kernel does so
-// for two minutes with all that comes from the same port of the same host. A host
-// begins to give its ports anew somewhere else every ten seconds, so now and then
-// a connection has one of those, on a node whose proxy has long known the address,
-// and goes to and fro until its time to live is over: no route to host.
-//
-// So FRR asks, and what is kept is of its own ports. Its packets may be forwarded
-// once: to a pod, not back and on to another node.
-func (f *fabric) translated(t *testing.T, targets []string) {
-	t.Helper()
-	dialer := net.Dialer{Timeout: time.Second, Control: func(network, _ string, c syscall.RawConn) error {
-		level, option := unix.IPPROTO_IP, unix.IP_TTL
-		if network == "tcp6" {
-			level, option = unix.IPPROTO_IPV6, unix.IPV6_UNICAST_HOPS
-		}
-		var failed error
-		err := c.Control(func(fd uintptr) { failed = unix.SetsockoptInt(int(fd), level, option, 2) })
-		return errors.Join(err, failed)
-	}}
-	cluster.Eventually(t, "every node translates the addresses", func(ctx context.Context) error {
-		return f.Lab.InNetwork(lab.HostFRR, func() error {
-			for _, target := range targets {
-				for range 20 * len(f.names()) {
-					conn, err := dialer.DialContext(ctx, "tcp", target)
-					if err != nil {
-						return err
-					}
-					_ = conn.Close() // it was opened; that is all that is asked
-				}
-			}
-			return nil
-		})
-	})
 }
 
 // back waits until the sessions of a node to all peers are others than before.

@@ -54,14 +54,10 @@ spec:
 `, name, class, infrastructure)
 }
 
-// served waits until the Gateway's site answers, and returns its URL. The nodes
-// ask before the client does, so that each of its connections is translated.
+// served waits until the Gateway's site answers, and returns its URL.
 func served(t *testing.T, c *cluster.Cluster, ns, name string) string {
 	t.Helper()
 	url := "http://" + c.Programmed(t, ns, name) + "/"
-	if err := c.AwaitTranslation(t.Context(), cluster.Request{URL: url}); err != nil {
-		t.Fatal(err)
-	}
 	c.Want(t, 200, cluster.Request{URL: url})
 	return url
 }

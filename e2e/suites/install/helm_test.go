@@ -128,7 +128,7 @@ func TestHelmUpgrade(t *testing.T) {
 		ip := cluster.Addresses(b.Service(t, ns, name, "announced", announced))[0]
 		targets = append(targets, net.JoinHostPort(ip, "80"))
 		r := cluster.Request{URL: "http://" + ip + "/"}
-		if err := b.AwaitTranslation(t.Context(), r); err != nil {
+		if err := b.AwaitForwarding(t.Context(), r); err != nil {
 			t.Fatal(err)
 		}
 		b.Want(t, 200, r)
