@@ -44,10 +44,13 @@ const (
 	NoEndpoints      Reason = "NoEndpoints"
 	NoSession        Reason = "NoSession"
 	AddressConflict  Reason = "AddressConflict"
+	// ProxyBehind is also why a node was not chosen, and of an event: a node
+	// announces an address that its service proxy did not take up in time.
+	ProxyBehind Reason = "ProxyBehind"
 )
 
-// Reasons why a node was not chosen for an address; NoSubnet and
-// NoLocalEndpoint above are two more.
+// Reasons why a node was not chosen for an address; NoSubnet, NoLocalEndpoint and
+// ProxyBehind above are three more.
 const (
 	NotOwner           Reason = "NotOwner"
 	NodeExcluded       Reason = "NodeExcluded"
@@ -58,10 +61,6 @@ const (
 	SpeakerDown        Reason = "SpeakerDown"
 	ProxyUnhealthy     Reason = "ProxyUnhealthy"
 )
-
-// ProxyBehind is of an event on a Service: a node announces an address that its
-// service proxy did not take up in time.
-const ProxyBehind Reason = "ProxyBehind"
 
 // Reasons of the condition Ready of a BGPPeer and of a BGPAdvertisement, and of
 // the conditions of a ConfigurationState; Ready, NoSession and InvalidSelector

@@ -95,7 +95,9 @@ func (e *Election) orphan(a *address) bool {
 		return keep
 	}
 	e.plan(a)
-	if a.due == never || !e.unheard(a) || a.due > e.now {
+	// What nobody ever held is new to all proxies. Else there may be one that knows
+	// it.
+	if a.due == never || !e.unheard(a) || a.due > e.now || a.Behind && a.claim.Term > 0 {
 		return keep
 	}
 	cause := CauseDied
@@ -162,7 +164,7 @@ func (e *Election) theirs(a *address) (open bool) {
 	a.watching, a.foreign = false, false
 	_, told := e.states[a.claim.Node]
 	switch {
-	case a.claim.To == e.self && e.reason(&a.Address, e.self) == "",
+	case a.claim.To == e.self && e.reason(&a.Address, e.self) == "" && !a.Behind,
 		// It does not answer, but this node does. Though it may defer to a third:
 		// it may have heard that one long ago, and if not, both hear each other.
 		a.claim.Phase == Deferred && len(a.answering) > 0 && e.mayStay(a, e.self):
@@ -170,7 +172,7 @@ func (e *Election) theirs(a *address) (open bool) {
 		e.claim(a, Held, "", a.claim.Cause)
 	case told && e.reason(&a.Address, a.claim.Node) != "":
 		e.plan(a)
-		if a.due <= e.now && e.mayDepose(a) {
+		if a.due <= e.now && !a.Behind && e.mayDepose(a) {
 			e.claim(a, Held, "", CauseIneligible)
 		}
 		return true
@@ -203,7 +205,7 @@ func (e *Election) mayDepose(a *address) bool {
 // answer makes the difference to what was answered before.
 func (e *Election) answer(a *address, on bool) {
 	var names []string
-	if on {
+	if on && !a.Behind {
 		a.interfaces(e.self, e.states[e.self].Interfaces, func(name string) bool {
 			names = append(names, name)
 			return true
@@ -248,9 +250,19 @@ func (e *Election) ownerOf(c Claim) string {
 	return ""
 }
 
+// owner is who answers. What this node holds and does not answer for yet, nobody
+// answers for.
+func (e *Election) owner(a *address) string {
+	owner := e.ownerOf(a.claim)
+	if owner == e.self && a.Behind {
+		return ""
+	}
+	return owner
+}
+
 // tell notes changes that others than this package want to know.
 func (e *Election) tell(a *address) {
-	owner := e.ownerOf(a.claim)
+	owner := e.owner(a)
 	if owner != a.owner && owner != "" {
 		e.ready.Moves = append(e.ready.Moves, Move{a.IP, a.owner, owner, a.claim.Cause})
 	}

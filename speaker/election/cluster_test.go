@@ -72,6 +72,7 @@ type host struct {
 	gone    bool // and was drained: the API lists no speaker on it
 	absent  int  // speakers that it misses
 	noProxy bool
+	behind  map[netip.Addr]bool // what its proxy does not know yet
 	answers map[netip.Addr][]string // interfaces
 	stopped time.Duration           // its clock, while it was frozen
 }
@@ -106,7 +107,7 @@ func newCluster(seed uint64, nodes int) *cluster {
 		trace: func(string, ...any) {},
 	}
 	for i := range nodes {
-		h := &host{name: fmt.Sprintf("n%d", i+1), carrier: true}
+		h := &host{name: fmt.Sprintf("n%d", i+1), carrier: true, behind: map[netip.Addr]bool{}}
 		h.nics = []Interface{{Name: "eth0", MAC: MAC{2, 0, 0, 0, byte(i >> 8), byte(i)}, Prefixes: []netip.Prefix{everywhere}}}
 		c.nodes = append(c.nodes, h)
 		c.byName[h.name] = h
@@ -150,6 +151,10 @@ func (c *cluster) step(h *host, event Event) {
 	run := h.run
 	do := func() {
 		if h.up && h.run == run {
+			if set, ok := event.(SetAddress); ok {
+				set.Address.Behind = h.behind[set.Address.IP]
+				event = set
+			}
 			h.e.Step(h.local(c.now), event)
 			c.perform(h)
 		}
@@ -172,6 +177,9 @@ func (c *cluster) perform(h *host) {
 	r := h.e.Ready()
 	for _, a := range r.Answer {
 		c.trace("%s answers for %s", h.name, a.IP)
+		if h.behind[a.IP] {
+			c.fail("property 8: %s answers for %s, which its proxy does not know", h.name, a.IP)
+		}
 		was := len(h.answers[a.IP])
 		c.setAnswer(h, a.IP, a.Interfaces)
 		if was == 0 {
@@ -587,6 +595,18 @@ func (c *cluster) setAddress(a Address) {
 	c.addresses[a.IP] = a
 	c.tellAll(SetAddress{a})
 	c.changedAddress(a.IP)
+}
+
+// fallBehind has the proxy of a host learn of an address after a time.
+func (c *cluster) fallBehind(h *host, ip netip.Addr, d time.Duration) {
+	h.behind[ip] = true
+	c.after(d, func() {
+		delete(h.behind, ip)
+		c.changedAddress(ip)
+		if a := h.e.addresses[ip]; a != nil {
+			c.step(h, SetAddress{a.Address})
+		}
+	})
 }
 
 func (c *cluster) deleteAddress(ip netip.Addr) {

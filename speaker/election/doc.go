@@ -37,4 +37,7 @@
 //  6. Services that share an address have one owner: claims are per address, and
 //     only a node that may announce it for all of them is eligible.
 //  7. Explain says of every node that was not chosen why.
+//  8. A node does not answer for an address that its service proxy does not know.
+//     One that is new to all proxies has an owner at once, as any other; one that
+//     others may know is not taken.
 package election

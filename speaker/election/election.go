@@ -248,7 +248,7 @@ func (e *Election) join(others int) {
 	e.sendState()
 	e.standing(e.self)
 	for _, a := range e.addresses {
-		a.owner = e.ownerOf(a.claim)
+		a.owner = e.owner(a)
 	}
 }
 
@@ -420,7 +420,7 @@ func (e *Election) setAddress(in Address) {
 				e.outClaims[in.IP] = struct{}{}
 			}
 		}
-		a.owner = e.ownerOf(a.claim)
+		a.owner = e.owner(a)
 	}
 	a.Address = in
 	e.news++

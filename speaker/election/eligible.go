@@ -64,6 +64,10 @@ type Address struct {
 	Local map[string]bool
 	// NoEndpoints says that there is nobody to serve it, on any node.
 	NoEndpoints bool
+	// Behind says that the address is new, and that this node's service proxy does
+	// not know it yet: until then, this node answers for it not at all, and takes
+	// it from nobody.
+	Behind bool
 }
 
 func (a *Address) failback() bool {

@@ -34,9 +34,9 @@ func (e *Election) Explain(ip netip.Addr) (Verdict, bool) {
 	if a == nil {
 		return Verdict{}, false
 	}
-	v := Verdict{IP: ip, Owner: e.ownerOf(a.claim), Reason: reason.Announced, Writer: e.Writer()}
-	if v.Owner != "" {
-		v.Writer = v.Owner
+	v := Verdict{IP: ip, Owner: e.owner(a), Reason: reason.Announced, Writer: e.Writer()}
+	if holder := e.ownerOf(a.claim); holder != "" {
+		v.Writer = holder
 	}
 	if a.foreign {
 		v.Reason = reason.AddressConflict
@@ -48,7 +48,11 @@ func (e *Election) Explain(ip netip.Addr) (Verdict, bool) {
 			continue
 		}
 		r := e.reason(&a.Address, node)
-		if r == "" {
+		switch {
+		case r != "":
+		case node == e.self && a.Behind:
+			r = reason.ProxyBehind
+		default:
 			r = reason.NotOwner
 		}
 		v.Nodes = append(v.Nodes, NodeVerdict{node, r})
@@ -87,6 +91,8 @@ func (e *Election) unannounced(a *address) reason.Reason {
 		return reason.NoEndpoints
 	case a.Local != nil && len(a.Local) == 0:
 		return reason.NoLocalEndpoint
+	case a.Behind && e.ownerOf(a.claim) == e.self:
+		return reason.ProxyBehind
 	}
 	for _, n := range e.ableNodes() {
 		if e.reason(&a.Address, n.node) == "" {

@@ -98,6 +98,11 @@ func (c *cluster) do(a action) {
 		c.stop(h)
 	case "restart":
 		c.stop(h)
+		for _, ip := range c.sorted() {
+			if a.n%3 == 0 && !h.behind[ip] { // its node, too
+				c.fallBehind(h, ip, time.Duration(a.n%uint64(5*time.Second)))
+			}
+		}
 		c.start(h)
 		c.disturb()
 	case "start":
@@ -242,6 +247,14 @@ func (c *cluster) change(a action, ip netip.Addr) {
 		}
 	case "add":
 		in = Address{IP: netip.AddrFrom4([4]byte{10, 0, 200, byte(a.n)}), Advertisements: []*Advertisement{v}}
+		if _, is := c.addresses[in.IP]; is {
+			break // and its proxies know it
+		}
+		for _, o := range c.nodes {
+			if rng.IntN(3) > 0 {
+				c.fallBehind(o, in.IP, time.Duration(rng.Int64N(int64(3*time.Second))))
+			}
+		}
 	case "remove":
 		if len(c.addresses) > 1 {
 			c.deleteAddress(ip)

@@ -24,6 +24,7 @@ import (
 //	cut-gossip, cut-link, partition NODE; heal
 //	exclude, include NODE
 //	proxy-down, proxy-up NODE
+//	behind NODE IP DURATION  the node's proxy learns of the address after that
 //	owners                  who answers, and what the lowest live node explains
 func TestScripts(t *testing.T) {
 	script.Run(t, "testdata/*.txt", func(t *testing.T, out *bytes.Buffer) func([]string) {
@@ -110,6 +111,12 @@ func (s *story) do(command string, args []string) bool {
 		h.noProxy = command == "proxy-down"
 		s.c.step(h, SetProxy{h.noProxy})
 		s.c.changedNode(h)
+	case "behind":
+		d, err := time.ParseDuration(args[2])
+		if err != nil {
+			return false
+		}
+		s.c.fallBehind(h, netip.MustParseAddr(args[1]), d)
 	case "heal":
 		s.c.heal()
 	case "owners":

@@ -22,8 +22,8 @@ type Advertiser struct {
 	posted         map[netip.Addr]election.Address
 }
 
-// New returns an Advertiser that posts events for the election, but of addresses
-// that are held back.
+// New returns an Advertiser that posts events for the election. Addresses that are
+// held back are those for which the node is behind.
 func New(post func(election.Event), held func(netip.Addr) bool) *Advertiser {
 	return &Advertiser{post: post, held: held, posted: map[netip.Addr]election.Address{}}
 }
@@ -91,7 +91,7 @@ func (a *Advertiser) Changed(state *watch.State, c watch.Change) {
 // update posts what is wanted of an address, if that changed.
 func (a *Advertiser) update(state *watch.State, ip netip.Addr) {
 	old, was := a.posted[ip]
-	if len(state.Users(ip)) == 0 || a.held(ip) {
+	if len(state.Users(ip)) == 0 {
 		if was {
 			delete(a.posted, ip)
 			a.post(election.DeleteAddress{IP: ip})
@@ -110,7 +110,7 @@ func (a *Advertiser) update(state *watch.State, ip netip.Addr) {
 // their advertisements; some endpoint of any; on the node, of each that wants
 // them there.
 func (a *Advertiser) address(state *watch.State, ip netip.Addr) election.Address {
-	out := election.Address{IP: ip}
+	out := election.Address{IP: ip, Behind: a.held(ip)}
 	out.NoEndpoints, out.Local = state.Served(ip)
 	users := state.Users(ip)
 	for _, adv := range a.advertisements {
@@ -125,6 +125,6 @@ func (a *Advertiser) address(state *watch.State, ip netip.Addr) election.Address
 }
 
 func same(a, b election.Address) bool {
-	return slices.Equal(a.Advertisements, b.Advertisements) && a.NoEndpoints == b.NoEndpoints &&
+	return slices.Equal(a.Advertisements, b.Advertisements) && a.NoEndpoints == b.NoEndpoints && a.Behind == b.Behind &&
 		(a.Local == nil) == (b.Local == nil) && maps.Equal(a.Local, b.Local)
 }

@@ -174,12 +174,12 @@ func TestHeldBack(t *testing.T) {
 	f := newFixture(t)
 	f.held[vip] = true
 	f.Put(lb("a", corev1.ServiceExternalTrafficPolicyCluster))
-	if _, told := f.addresses[vip]; told {
-		t.Error("the election is told of an address that is held back")
+	if !f.addresses[vip].Behind {
+		t.Error("the election is not told that the node is behind")
 	}
 	delete(f.held, vip)
 	f.Touch([]netip.Addr{vip})
-	if _, told := f.addresses[vip]; !told {
-		t.Error("the election is not told of an address that is held back no more")
+	if address, told := f.addresses[vip]; !told || address.Behind {
+		t.Error("the election is not told that the node is not behind any more")
 	}
 }
