@@ -440,22 +440,25 @@ func (s *Session) sendRemovals(k *kind) bool {
 }
 
 // outdated returns the bodies of what the client has of the types and should
-// not have any more: the last good versions of what it refused, and what those
-// keep, one half of a table the other too. One that is not known is nil.
+// not have any more: the last good versions of what it refused, and the rest that
+// such a half of a table leads to. One that is not known is nil.
 func (s *Session) outdated(of []resource.Type) []*anypb.Any {
 	var out []*anypb.Any
 	for _, t := range of {
 		k := s.kinds[t]
-		for name, r := range k.have {
+		old := func(name string) bool {
 			want, wanted := s.target[t][name]
-			if _, rejected := k.rejected[name]; rejected || !wanted || r.Version != want.Version {
+			_, rejected := k.rejected[name]
+			return rejected || !wanted || k.have[name].Version != want.Version
+		}
+		for name, r := range k.have {
+			first, isRest := resource.RestOf(name)
+			if old(name) || isRest && t == resource.Route && old(first) {
 				out = append(out, r.Body())
 			}
 		}
-		for name := range k.unsure {
-			if _, wanted := s.target[t][name]; !wanted {
-				out = append(out, nil)
-			}
+		if len(k.unsure) > 0 {
+			out = append(out, nil)
 		}
 	}
 	return out
