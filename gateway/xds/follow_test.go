@@ -260,6 +260,16 @@ func TestEnvoyFollowsChanges(t *testing.T) {
 	}
 	answers(first, want)
 
+	// Too many changes for that to stay so are there before the rest that has them.
+	for i := range 150 {
+		hosts[fmt.Sprintf("h%d.io", i)] = 209
+	}
+	if sent := serve(map[int]map[string]uint32{first: hosts}); !slices.Equal(sent, []string{table, rest, table}) {
+		t.Errorf("for half of the hosts, Envoy was sent %v", sent)
+	}
+	want["h149.io"] = 209
+	answers(first, want)
+
 	// On another stream nobody knows what is looked at before the rest that it has.
 	hosts["a.io"], want["a.io"], want["A.IO:8080"] = 211, 211, 211
 	serve(map[int]map[string]uint32{first: hosts})
@@ -276,7 +286,7 @@ func TestEnvoyFollowsChanges(t *testing.T) {
 	if sent := serve(map[int]map[string]uint32{first: hosts}); !slices.Equal(sent, []string{table, rest}) {
 		t.Errorf("for few hosts again, Envoy was sent %v", sent)
 	}
-	want["h299.io"] = 404
+	want["h149.io"], want["h299.io"] = 404, 404
 	answers(first, want)
 	f.drop <- struct{}{}
 	if sent := serve(map[int]map[string]uint32{first: hosts}); slices.Contains(sent, table) || slices.Contains(sent, rest) {

@@ -32,12 +32,13 @@ func (h hosts) of(host string) string {
 	return h[best]
 }
 
-const (
-	table = "t"
-	// toRest is the content that leads to the rest of a table.
-	toRest = "to rest"
-)
+// tables have the same virtual hosts, so that some responses are about both.
+var tables = []string{"t", "u"}
 
+// toRest is the content that leads to the rest of a table.
+const toRest = "to rest"
+
+// set returns a snapshot, in which each content is a cluster, too.
 func (h hosts) set() resource.Set {
 	part := func(domain, content string) *resource.Part {
 		return resource.NewPart(domain, &routev3.VirtualHost{Name: content, Domains: []string{domain}})
@@ -48,22 +49,35 @@ func (h hosts) set() resource.Set {
 	}
 	slices.SortFunc(parts, func(a, b *resource.Part) int { return strings.Compare(a.Name, b.Name) })
 	set := resource.Set{}
-	for name, parts := range map[string][]*resource.Part{table: parts, resource.Rest(table): {part("*", toRest)}} {
-		set.Put(resource.Compose(resource.Route, name, &routev3.RouteConfiguration{Name: name}, 2, parts))
+	for _, content := range h {
+		set.Put(made(resource.Cluster, content, "1"))
+	}
+	for _, table := range tables {
+		for name, parts := range map[string][]*resource.Part{table: parts, resource.Rest(table): {part("*", toRest)}} {
+			set.Put(resource.Compose(resource.Route, name, &routev3.RouteConfiguration{Name: name}, 2, parts))
+		}
 	}
 	return set
 }
 
-// dividedClient is a client that serves a table in two route configurations.
+// dividedClient is a client that serves each table in two route configurations.
 type dividedClient struct {
 	t       *testing.T
+	random  *rand.Rand
 	session *Session
 	has     map[string]hosts
 	// versions of what it has.
-	versions map[string]string
+	versions map[resource.Type]map[string]string
 	queue    []*discoveryv3.DeltaDiscoveryResponse
-	rests    int // how often it got the rest of the table
-	removed  []string
+	sent     []string // the route configurations that it got
+	fussy    bool     // it refuses some that have virtual hosts, for no reason
+}
+
+func newDividedClient(t *testing.T, seed uint64) *dividedClient {
+	c := &dividedClient{t: t, random: rand.New(rand.NewPCG(seed, 0)), has: map[string]hosts{},
+		versions: map[resource.Type]map[string]string{resource.Cluster: {}, resource.Route: {}}}
+	c.connect()
+	return c
 }
 
 func (c *dividedClient) say(req *discoveryv3.DeltaDiscoveryRequest) {
@@ -74,48 +88,71 @@ func (c *dividedClient) say(req *discoveryv3.DeltaDiscoveryRequest) {
 	c.queue = append(c.queue, out.Responses...)
 }
 
-// receive takes the next response in, or refuses it for a bad virtual host, and
-// answers.
-func (c *dividedClient) receive() {
+// receive takes the next response in, except route configurations that it
+// refuses, as those with a bad virtual host, calls seen after each that it takes,
+// and returns its answer.
+func (c *dividedClient) receive(seen func()) (answer *discoveryv3.DeltaDiscoveryRequest) {
 	resp := c.queue[0]
 	c.queue = c.queue[1:]
-	answer := &discoveryv3.DeltaDiscoveryRequest{TypeUrl: resp.TypeUrl, ResponseNonce: resp.Nonce}
-	c.removed = append(c.removed, resp.RemovedResources...)
-	if resp.TypeUrl != string(resource.Route) {
-		c.say(answer)
-		return
+	answer = &discoveryv3.DeltaDiscoveryRequest{TypeUrl: resp.TypeUrl, ResponseNonce: resp.Nonce}
+	versions := c.versions[resource.Type(resp.TypeUrl)]
+	for _, name := range resp.RemovedResources {
+		delete(versions, name)
 	}
-	if len(resp.Resources) > 1 {
-		c.t.Fatalf("%d route configurations at once: their order is the client's", len(resp.Resources))
-	}
+	c.random.Shuffle(len(resp.Resources), func(i, j int) {
+		resp.Resources[i], resp.Resources[j] = resp.Resources[j], resp.Resources[i]
+	})
+	got := map[string]bool{}
 	for _, r := range resp.Resources {
+		if resp.TypeUrl != string(resource.Route) {
+			versions[r.Name] = r.Version
+			continue
+		}
+		table, _ := resource.RestOf(r.Name)
+		if got[table] {
+			c.t.Fatalf("both halves of %s at once: their order is the client's", table)
+		}
+		got[table] = true
+		c.sent = append(c.sent, r.Name)
 		rc := &routev3.RouteConfiguration{}
 		if err := r.Resource.UnmarshalTo(rc); err != nil {
 			c.t.Fatal(err)
 		}
-		h := hosts{}
+		h, bad := hosts{}, c.fussy && len(rc.VirtualHosts) > 1 && c.random.IntN(10) == 0
 		for _, v := range rc.VirtualHosts {
 			h[v.Domains[0]] = v.Name
 			if v.Name == v.Domains[0] {
 				h[v.Domains[0]] = "" // no routes
 			}
 			if strings.HasPrefix(v.Name, "bad") {
-				answer.ErrorDetail = &statuspb.Status{Message: v.Name}
+				bad = true
 			}
 		}
-		if answer.ErrorDetail != nil {
+		if bad {
+			answer.ErrorDetail = &statuspb.Status{Message: r.Name}
 			continue
 		}
-		c.versions[r.Name] = r.Version
-		if c.has[r.Name] = h; r.Name == resource.Rest(table) {
-			c.rests++
-		}
+		c.has[r.Name], versions[r.Name] = h, r.Version
+		seen()
 	}
-	c.say(answer)
+	return answer
 }
 
-// answer is what the client answers for a host.
-func (c *dividedClient) answer(host string) string {
+// settle has everything answered, and calls seen after each step.
+func (c *dividedClient) settle(seen func()) {
+	for len(c.queue) > 0 {
+		c.say(c.receive(seen))
+		seen()
+	}
+}
+
+// publish has a snapshot sent.
+func (c *dividedClient) publish(h hosts) {
+	c.queue = append(c.queue, c.session.Publish(h.set()).Responses...)
+}
+
+// answer is what the client answers for a host of a table.
+func (c *dividedClient) answer(table, host string) string {
 	if content := c.has[table].of(host); content != toRest {
 		return content
 	}
@@ -126,70 +163,78 @@ func (c *dividedClient) answer(host string) string {
 func (c *dividedClient) connect() {
 	c.session, c.queue = New(), nil
 	c.session.limits = limits{whole: 6, changed: 4}
-	for _, typ := range []resource.Type{resource.Cluster, resource.Listener} {
-		c.say(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: string(typ)})
+	c.say(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: string(resource.Cluster), InitialResourceVersions: c.versions[resource.Cluster]})
+	c.say(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: string(resource.Listener)})
+	routes := &discoveryv3.DeltaDiscoveryRequest{TypeUrl: string(resource.Route), InitialResourceVersions: c.versions[resource.Route]}
+	for _, table := range tables {
+		routes.ResourceNamesSubscribe = append(routes.ResourceNamesSubscribe, table, resource.Rest(table))
 	}
-	c.say(&discoveryv3.DeltaDiscoveryRequest{
-		TypeUrl: string(resource.Route), ResourceNamesSubscribe: []string{table, resource.Rest(table)}, InitialResourceVersions: c.versions,
-	})
+	c.say(routes)
 }
 
 // A client never answers for a host as it did before a change that it had
-// taken in, whatever it refuses meanwhile, and comes to answer as is wanted.
+// taken in, nor as was never wanted, whatever it refuses and whichever streams
+// are lost meanwhile. It has the cluster that it answers with, and comes to
+// answer as is wanted.
 func TestDivided(t *testing.T) {
-	for seed := range uint64(300) {
-		random := rand.New(rand.NewPCG(seed, 0))
-		c := &dividedClient{t: t, has: map[string]hosts{}, versions: map[string]string{}}
+	for seed := range uint64(500) {
+		c := newDividedClient(t, seed)
+		random := c.random
+		c.fussy = random.IntN(2) == 0
 		domain := func() string {
-			switch n := random.IntN(12); n {
+			switch n := random.IntN(14); n {
 			case 0:
-				return "*"
-			case 1:
+				if random.IntN(2) == 0 {
+					return "*"
+				}
 				return "*.w"
-			case 2, 3:
+			case 1, 2, 3:
 				return fmt.Sprintf("h%d.w", n)
 			default:
 				return fmt.Sprintf("h%d", n)
 			}
 		}
-		probed := []string{"h2.w", "h3.w", "x.w", "h4", "h5", "h6", "h7", "h8", "h9", "h10", "h11", "x", "m0"}
+		probed := []string{"h1.w", "h2.w", "h3.w", "x.w", "h4", "h5", "h6", "h7", "h8", "h9", "h10", "h11", "h12", "h13", "x", "m0"}
 		wanted := hosts{}
 		history := []hosts{{}}
 		since := map[string]int{}
 		check := func() {
 			t.Helper()
-			for _, host := range probed {
-				got := c.answer(host)
-				i := since[host]
-				for i < len(history) && history[i].of(host) != got {
-					i++
+			for _, table := range tables {
+				for _, host := range probed {
+					got := c.answer(table, host)
+					if _, ok := c.versions[resource.Cluster][got]; got != "" && !ok {
+						t.Fatalf("seed %d: %s of %s is answered by %q, a cluster that is not there", seed, host, table, got)
+					}
+					i := since[table+host]
+					for i < len(history) && history[i].of(host) != got {
+						i++
+					}
+					if i == len(history) {
+						t.Fatalf("seed %d: %s of %s is answered by %q, after it was as in snapshot %d of %d", seed, host, table, got, since[table+host], len(history))
+					}
+					since[table+host] = i
 				}
-				if i == len(history) {
-					t.Fatalf("seed %d: %s is answered by %q, after it was as in snapshot %d of %d", seed, host, got, since[host], len(history))
-				}
-				since[host] = i
 			}
 		}
 		publish := func() {
 			history = append(history, maps.Clone(wanted))
-			c.queue = append(c.queue, c.session.Publish(wanted.set()).Responses...)
+			c.publish(wanted)
 		}
 		settle := func() {
 			t.Helper()
-			for len(c.queue) > 0 {
-				c.receive()
-				check()
-			}
-			for _, host := range probed {
-				if got, want := c.answer(host), wanted.of(host); got != want {
-					t.Fatalf("seed %d: in the end %s is answered by %q, want %q", seed, host, got, want)
+			c.settle(check)
+			for _, table := range tables {
+				for _, host := range probed {
+					if got, want := c.answer(table, host), wanted.of(host); got != want {
+						t.Fatalf("seed %d: in the end %s of %s is answered by %q, want %q", seed, host, table, got, want)
+					}
 				}
 			}
 		}
-		c.connect()
-		for i := range 60 {
+		for i := range 80 {
 			if len(c.queue) > 0 && (c.queue[0].TypeUrl != string(resource.Route) || random.IntN(2) == 0) {
-				c.receive()
+				c.say(c.receive(check))
 				check()
 				continue
 			}
@@ -203,6 +248,9 @@ func TestDivided(t *testing.T) {
 					delete(wanted, fmt.Sprintf("m%d", m))
 				}
 			case 3:
+				if len(c.queue) > 0 && random.IntN(2) == 0 {
+					c.receive(check) // the answer is lost
+				}
 				c.connect()
 			}
 			if d := domain(); random.IntN(4) == 0 {
@@ -218,73 +266,130 @@ func TestDivided(t *testing.T) {
 		for d, content := range wanted {
 			wanted[d] = strings.TrimPrefix(content, "bad")
 		}
+		c.fussy, wanted["last"] = false, "last"
 		publish()
 		settle()
 
-		// A small table is in one piece.
+		// Of a small table nothing is left in the rest.
 		clear(wanted)
-		for i := range c.session.limits.whole {
-			wanted[fmt.Sprintf("h%d", i)] = "few"
-		}
+		wanted["last"] = "least"
 		publish()
 		settle()
-		if first, rest := c.has[table], c.has[resource.Rest(table)]; len(first) != len(wanted) || len(rest) != 1 {
-			t.Fatalf("seed %d: for %d hosts, the first has %d and the rest %d; want all, and what leads to the rest", seed, len(wanted), len(first), len(rest))
-		}
-		// Of a large one, changes of some hosts are a matter of those.
-		wanted["*.v"], wanted["a"], wanted["b"] = "some", "some", "some"
-		publish()
-		settle()
-		rests := c.rests
-		for _, change := range []func(){
-			func() { delete(wanted, "h0") },
-			func() { wanted["h1"] = "new" },
-			func() { wanted["n"] = "new" },
-			func() { wanted["x.v"] = "new" },
-		} {
-			change()
-			publish()
-			settle()
-		}
-		if c.rests != rests {
-			t.Fatalf("seed %d: the rest was sent %d times for %d changed hosts", seed, c.rests-rests, c.session.limits.changed)
-		}
-		wanted["o"] = "new"
-		publish()
-		settle()
-		if c.rests != rests+1 || len(c.has[table]) != 1 {
-			t.Fatalf("seed %d: the rest was sent %d times, and %d hosts are looked at before it; want once, and none", seed, c.rests-rests, len(c.has[table])-1)
+		if got := slices.Collect(maps.Keys(c.versions[resource.Cluster])); !slices.Equal(got, []string{"least"}) {
+			t.Fatalf("seed %d: in the end there are clusters %v", seed, got)
 		}
 	}
+}
+
+// What is sent of a large table is a matter of the hosts that have changed. The
+// change that is one too many goes out as any other, before the rest does.
+func TestWhatIsSentOfATable(t *testing.T) {
+	c := newDividedClient(t, 0)
+	table, rest := tables[0], resource.Rest(tables[0])
+	wanted := hosts{}
+	for i := range c.session.limits.whole {
+		wanted[fmt.Sprintf("h%d", i)] = "few"
+	}
+	change := func(host, content string) {
+		if wanted[host] = content; content == "" {
+			delete(wanted, host)
+		}
+		c.publish(wanted)
+	}
+	// next takes in what is there until it is about routes, and says what of them.
+	next := func(want ...string) {
+		t.Helper()
+		for c.sent = nil; len(c.queue) > 0 && len(c.sent) == 0; {
+			c.say(c.receive(func() {}))
+		}
+		var sent []string
+		for _, name := range c.sent {
+			if strings.HasPrefix(name, table) {
+				sent = append(sent, name)
+			}
+		}
+		if !slices.Equal(sent, want) {
+			t.Fatalf("sent %v, want %v", sent, want)
+		}
+		for host, content := range wanted {
+			if got := c.answer(table, host); got != content {
+				t.Fatalf("%s is answered by %q, want %q", host, got, content)
+			}
+		}
+	}
+	before := func(want int) {
+		t.Helper()
+		if got := len(c.has[table]) - 1; got != want {
+			t.Fatalf("%d hosts are looked at before the rest, want %d", got, want)
+		}
+	}
+	c.publish(wanted)
+	for len(c.queue) > 0 {
+		c.say(c.receive(func() {}))
+	}
+	if first, rest := c.has[table], c.has[rest]; len(first) != len(wanted) || len(rest) != 1 {
+		t.Fatalf("for %d hosts, the first has %d and the rest %d; want all, and what leads to the rest", len(wanted), len(first), len(rest))
+	}
+
+	// It becomes large.
+	change("*.v", "some")
+	c.sent = nil
+	c.settle(func() {})
+	before(0)
+	for _, host := range []string{"h0", "h1", "n", "x.v"} {
+		change(host, "new")
+		next(table)
+		next()
+	}
+	before(4)
+
+	// One change too many, and one while the rest is on its way.
+	change("o", "new")
+	next(table)
+	before(5)
+	if len(c.queue) != 1 {
+		t.Fatalf("%d responses on their way, want the rest", len(c.queue))
+	}
+	wanted["h0"] = "newer"
+	c.publish(wanted)
+	wanted["h0"] = "new" // as yet
+	next(rest)
+	wanted["h0"] = "newer"
+	next(table)
+	before(1)
+	next()
+
+	// A wildcard cannot be looked at before the rest.
+	change("*.v", "other")
+	c.sent = nil
+	c.settle(func() {})
+	before(0)
 }
 
 // A client that refuses the rest of a table keeps what it looks at before that,
 // so it keeps the clusters that this names.
 func TestClustersOfAnOldHalfStay(t *testing.T) {
-	c := &dividedClient{t: t, has: map[string]hosts{}, versions: map[string]string{}}
-	c.connect()
-	publish := func(h hosts, clusters ...string) {
-		set := h.set()
-		for _, name := range clusters {
-			set.Put(made(resource.Cluster, name, "1"))
-		}
-		c.queue = append(c.queue, c.session.Publish(set).Responses...)
-		for len(c.queue) > 0 {
-			c.receive()
-		}
+	c := newDividedClient(t, 0)
+	publish := func(h hosts) {
+		c.publish(h)
+		c.settle(func() {})
+	}
+	has := func(cluster string) bool {
+		_, ok := c.versions[resource.Cluster][cluster]
+		return ok
 	}
 	wanted := hosts{"a": "one", "b": "one", "c": "one", "d": "one", "e": "one", "f": "one", "g": "one"}
-	publish(wanted, "one", "two")
+	publish(wanted)
 	wanted["a"] = "two"
-	publish(wanted, "one", "two")
+	publish(wanted)
 	wanted["a"], wanted["*"] = "one", "bad"
-	publish(wanted, "one")
-	if got := c.answer("a"); got != "two" || slices.Contains(c.removed, "two") {
-		t.Errorf("a is answered by %q, and these clusters are removed: %v", got, c.removed)
+	publish(wanted)
+	if got := c.answer(tables[0], "a"); got != "two" || !has("two") {
+		t.Errorf("a is answered by %q, and that cluster is there: %v", got, has("two"))
 	}
 	delete(wanted, "*")
-	publish(wanted, "one")
-	if got := c.answer("a"); got != "one" || !slices.Contains(c.removed, "two") {
-		t.Errorf("at last a is answered by %q, and these clusters are removed: %v", got, c.removed)
+	publish(wanted)
+	if got := c.answer(tables[0], "a"); got != "one" || has("two") {
+		t.Errorf("at last a is answered by %q, and the cluster of before is there: %v", got, has("two"))
 	}
 }

@@ -37,9 +37,13 @@
 // So there are two of them for a table. A small table is in the first alone. Of a
 // large one the first has the virtual hosts that have changed since the other,
 // the rest, was sent, and leads to the rest for all others. Once many have
-// changed, or one that has a wildcard, the rest is sent anew, and when that is
-// acknowledged nothing is looked at before it any more. Which virtual hosts are
-// where is a matter of the stream, and not of the snapshot.
+// changed, the rest is sent anew, after the first and never with it; meanwhile
+// the first has all that differs from the rest that the client has, so that with
+// either rest the table is served as it should be. Where that is not possible,
+// because a wildcard or very many have changed, the rest is sent before the
+// first. When it is acknowledged, nothing is looked at before it any more but
+// what has changed since. Which virtual hosts are where is a matter of the
+// stream, and not of the snapshot.
 //
 // # Refusals
 //

@@ -149,6 +149,11 @@ func (s *Session) Request(req *discoveryv3.DeltaDiscoveryRequest) (Output, error
 		case !late:
 			s.accepted(k, b)
 		}
+		if k.typ == resource.Route {
+			for _, r := range b.update {
+				s.divideAnew(r.Name)
+			}
+		}
 		// What it named at first came before this answer. Where its clusters
 		// were not among it, one of them warms.
 		k.unblock = k.typ == resource.Endpoint && !s.kinds[resource.Cluster].heard
@@ -316,9 +321,6 @@ func (s *Session) refused(k *kind, b *batch, detail string) {
 		r := b.update[0]
 		k.doubt(r, true)
 		k.rejected[r.Name] = r.Version
-		if k.typ == resource.Route {
-			s.divideAnew(r.Name)
-		}
 		s.out.Refusals = append(s.out.Refusals, Refusal{Key: r.Key, Version: r.Version, Detail: detail})
 	case alone:
 		// Nothing more can be done about it than to forget the resource.
