@@ -1,7 +1,12 @@
 package ingest
 
 import (
+	"cmp"
+	"fmt"
 	"maps"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/porchlight-lb/porchlight/api/v1beta1"
 	"github.com/porchlight-lb/porchlight/gateway/ir"
@@ -34,21 +39,64 @@ var usualFields = map[string]string{
 	"server_name":           "%REQUESTED_SERVER_NAME%",
 }
 
-// accessLog is what the EnvoyFleet wants written; nil: nothing.
-func accessLog(f *v1beta1.EnvoyFleet) *ir.AccessLog {
+// CheckAccessLog refuses what Envoy would refuse every listener for: a format
+// with a command operator that Envoy does not know, or not as it is there.
+func CheckAccessLog(l *v1beta1.FleetAccessLog) error {
+	switch {
+	case l == nil:
+		return nil
+	case l.Format != v1beta1.AccessLogJSON:
+		if err := checkLogFormat(l.Text); err != nil {
+			return fmt.Errorf("spec.accessLog.text: %w", err)
+		}
+		return nil
+	}
+	for _, field := range slices.Sorted(maps.Keys(l.JSON)) {
+		if err := checkLogFormat(l.JSON[field]); err != nil {
+			return fmt.Errorf("spec.accessLog.json[%.100q]: %w", field, err)
+		}
+	}
+	return nil
+}
+
+// logFormat is the form of the lines of an access log, as in ir.AccessLog.
+type logFormat struct {
+	text string
+	json map[string]string
+}
+
+// setLogFormat takes the format of an EnvoyFleet that is new or has changed, and
+// keeps the one before where Envoy would refuse it.
+func (x *index) setLogFormat(n types.NamespacedName, f *v1beta1.EnvoyFleet, there bool) {
+	l := f.Spec.AccessLog
+	if !there || l == nil {
+		delete(x.logFormats, n)
+		return
+	}
+	format := logFormat{text: l.Text}
+	if l.Format == v1beta1.AccessLogJSON {
+		format = logFormat{json: maps.Clone(l.JSON)}
+		if len(format.json) == 0 {
+			format.json = maps.Clone(usualFields)
+		}
+	}
+	if CheckAccessLog(l) != nil {
+		if _, kept := x.logFormats[n]; kept {
+			return
+		}
+		if format.text = ""; l.Format == v1beta1.AccessLogJSON {
+			format.json = maps.Clone(usualFields)
+		}
+	}
+	x.logFormats[n] = format
+}
+
+// accessLog is what the EnvoyFleet of this name wants written; nil: nothing.
+func (x *index) accessLog(n types.NamespacedName) *ir.AccessLog {
+	f := x.fleet(n)
 	if f == nil || f.Spec.AccessLog == nil {
 		return nil
 	}
-	l := f.Spec.AccessLog
-	out := &ir.AccessLog{Path: l.Path, Text: l.Text}
-	if out.Path == "" {
-		out.Path = stdout
-	}
-	if l.Format == v1beta1.AccessLogJSON {
-		out.Text, out.JSON = "", maps.Clone(l.JSON)
-		if len(out.JSON) == 0 {
-			out.JSON = maps.Clone(usualFields)
-		}
-	}
-	return out
+	format := x.logFormats[n]
+	return &ir.AccessLog{Path: cmp.Or(f.Spec.AccessLog.Path, stdout), Text: format.text, JSON: format.json}
 }
