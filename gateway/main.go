@@ -116,7 +116,7 @@ func run() error {
 		{loop, false},
 		{server.New(address, serving, hub, reports, log), false},
 		{reports, false},
-		{fleet.New(mgr.GetClient(), keeper, settings, loop.Fleets, log), true},
+		{fleet.New(mgr.GetClient(), keeper, settings, loop.Fleets, recorder, log), true},
 		{services, true},
 		{status.New(mgr.GetClient(), loop.Statuses, loop.Controller, recorder, log), true},
 	} {

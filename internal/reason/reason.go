@@ -98,7 +98,10 @@ const (
 // Reasons of the EnvoyFleet condition Ready, beside Ready, and of events on
 // what an Envoy refused.
 const (
-	EnvoysNotReady       Reason = "EnvoysNotReady"
+	EnvoysNotReady Reason = "EnvoysNotReady"
+	// AccessLogRefused: Envoy would refuse the format of the access log, and
+	// every listener with it. The one before it, or the usual one, is written.
+	AccessLogRefused     Reason = "AccessLogRefused"
 	ConfigurationRefused Reason = "ConfigurationRefused"
 )
 

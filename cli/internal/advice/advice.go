@@ -70,6 +70,7 @@ var ours = map[reason.Reason]string{
 	reason.LocalPrefConflict:   "Give the advertisements of one prefix to one peer the same localPref.",
 
 	reason.EnvoysNotReady:       "Find out why the fleet's pods are not ready: porchlight logs envoy.",
+	reason.AccessLogRefused:     "Correct the command operator in the EnvoyFleet's spec.accessLog that the message names.",
 	reason.ConfigurationRefused: "Undo the last change that the Envoys' message is about, and report it: what is accepted should not be refused.",
 
 	reason.ServiceRefused: "Correct what the message names: labels and annotations are those of the Gateway's spec.infrastructure and of the EnvoyFleet's spec.service.",

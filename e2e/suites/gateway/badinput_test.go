@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/porchlight-lb/porchlight/api/v1beta1"
 	"github.com/porchlight-lb/porchlight/e2e/cluster"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
@@ -222,9 +223,9 @@ func eventOn(t *testing.T, c *cluster.Cluster, kind, ns, name, reason string) {
 	})
 }
 
-// An access log that Envoy does not understand is an event on the EnvoyFleet
-// that asks for it, and on the Gateway. What was served before is served on, so
-// are routes that come later, and the Gateways of other fleets.
+// An access log that Envoy would not understand is said on the EnvoyFleet that
+// asks for it, with an event. Listeners that come later are served all the same,
+// and what was logged is logged on.
 func TestRefusedAccessLog(t *testing.T) {
 	c := cluster.ForTest(t)
 	ns := c.Namespace(t)
@@ -237,8 +238,20 @@ func TestRefusedAccessLog(t *testing.T) {
 	c.Want(t, 200, cluster.Request{URL: base + "/first"})
 
 	c.Apply(t, ns, logging("asked for %NO_SUCH_COMMAND%"))
-	refusalOn(t, c, "EnvoyFleet", cluster.System, "logging")
-	refusalOn(t, c, "Gateway", ns, "logged")
+	eventOn(t, c, "EnvoyFleet", cluster.System, "logging", "AccessLogRefused")
+	f := &v1beta1.EnvoyFleet{ObjectMeta: metav1.ObjectMeta{Namespace: cluster.System, Name: "logging"}}
+	says := func(status metav1.ConditionStatus, reason string) {
+		t.Helper()
+		if err := c.Await(t.Context(), f, &v1beta1.EnvoyFleetList{}, func() bool {
+			return cluster.Condition(f.Status.Conditions, "Ready", status, reason)
+		}); err != nil {
+			t.Errorf("fleet logging: want Ready=%s, %s: %v", status, reason, err)
+		}
+	}
+	says(metav1.ConditionFalse, "AccessLogRefused")
+	late := strings.Replace(gateway("late", ""), "gatewayClassName: porchlight", "gatewayClassName: logging", 1)
+	c.Apply(t, ns, late+route("late", "late", "  - {backendRefs: [{name: web, port: 80}]}\n"))
+	c.Want(t, 200, cluster.Request{URL: "http://" + programmed(t, c, ns, "late") + "/late"})
 	c.Apply(t, ns, route("logged", "logged", "  - {matches: [{path: {type: Exact, value: /later}}], backendRefs: [{name: web, port: 80}]}\n"))
 	c.Want(t, 404, cluster.Request{URL: base + "/first"})
 	c.Want(t, 200, cluster.Request{URL: base + "/later"})
@@ -246,13 +259,14 @@ func TestRefusedAccessLog(t *testing.T) {
 	c.Want(t, 200, cluster.Request{URL: "http://" + c.Programmed(t, ns, "beside") + "/"})
 
 	c.Apply(t, ns, logging("now asked for %REQ(:PATH)%"))
+	says(metav1.ConditionTrue, "Ready")
 	// Envoy writes its lines out every ten seconds.
 	cluster.Eventually(t, "requests are logged, as it was said before and anew", func(ctx context.Context) error {
 		if _, err := c.Send(ctx, cluster.Request{URL: base + "/anew"}); err != nil {
 			return err
 		}
 		out, err := c.Kubectl("logs", "-n", cluster.System, "-l", "porchlight.dev/fleet=logging", "-c", "envoy", "--tail=-1")
-		for _, line := range []string{"\nasked for /first\n", "\nasked for /later\n", "\nnow asked for /anew\n"} {
+		for _, line := range []string{"\nasked for /first\n", "\nasked for /late\n", "\nasked for /later\n", "\nnow asked for /anew\n"} {
 			if err == nil && !strings.Contains("\n"+out, line) {
 				err = fmt.Errorf("%q is not in the log:\n%s", line, out)
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -13,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/porchlight-lb/porchlight/api/v1beta1"
+	"github.com/porchlight-lb/porchlight/gateway/ingest"
 	"github.com/porchlight-lb/porchlight/internal/reason"
 )
 
@@ -21,7 +23,8 @@ type count struct{ wanted, ready int32 }
 
 // report writes the statuses of the EnvoyFleets where they have changed. That
 // of a dedicated one sums up the Envoys of all its Gateways. One that the API
-// server refuses to have run as it says is not ready, whatever runs.
+// server refuses to have run as it says is not ready, whatever runs, and neither
+// is one with an access log that Envoy would refuse.
 func (t *Task) report(ctx context.Context, fleets []Wanted, refused map[string]error) error {
 	counts := map[string]count{}
 	for i := range fleets {
@@ -73,6 +76,27 @@ func (t *Task) count(ctx context.Context, w *Wanted) (count, error) {
 	return c, nil
 }
 
+// logRefused begins what a condition says about an access log.
+const logRefused = " The access log is not written as the spec says: "
+
+// aboutLog returns what a condition with this message says about the access log.
+func aboutLog(message string) string {
+	_, about, _ := strings.Cut(message, logRefused)
+	return about
+}
+
+// tell makes an event of what is said about the access log, where that is not
+// what was said before.
+func (t *Task) tell(f *v1beta1.EnvoyFleet, was, is string) {
+	switch {
+	case was == is:
+	case is != "":
+		t.Events.Eventf(f, nil, corev1.EventTypeWarning, string(reason.AccessLogRefused), "Configure", "%.1000s", strings.TrimSpace(logRefused)+" "+is)
+	default:
+		t.Events.Eventf(f, nil, corev1.EventTypeNormal, string(reason.Ready), "Configure", "The access log is written as the spec says.")
+	}
+}
+
 func (t *Task) write(ctx context.Context, f *v1beta1.EnvoyFleet, n count, refused error) error {
 	updated := f.DeepCopy()
 	updated.Status.Replicas, updated.Status.ReadyReplicas = n.wanted, n.ready
@@ -87,6 +111,16 @@ func (t *Task) write(ctx context.Context, f *v1beta1.EnvoyFleet, n count, refuse
 	if refused != nil {
 		c.Message += " They cannot be run as the spec says: " + refused.Error()
 	}
+	if err := ingest.CheckAccessLog(f.Spec.AccessLog); err != nil {
+		if c.Status == metav1.ConditionTrue {
+			c.Status, c.Reason = metav1.ConditionFalse, string(reason.AccessLogRefused)
+		}
+		c.Message += logRefused + err.Error()
+	}
+	was := ""
+	if before := meta.FindStatusCondition(f.Status.Conditions, c.Type); before != nil {
+		was = aboutLog(before.Message)
+	}
 	meta.SetStatusCondition(&updated.Status.Conditions, c)
 	if equality.Semantic.DeepEqual(f.Status, updated.Status) {
 		return nil
@@ -94,5 +128,6 @@ func (t *Task) write(ctx context.Context, f *v1beta1.EnvoyFleet, n count, refuse
 	if err := t.Client.Status().Update(ctx, updated); err != nil {
 		return fmt.Errorf("writing the status of EnvoyFleet %s: %w", f.Name, err)
 	}
+	t.tell(f, was, aboutLog(c.Message))
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/porchlight-lb/porchlight/gateway/internal/apply"
@@ -39,6 +40,8 @@ type Task struct {
 	Settings Settings
 	// Fleets also receives the groups when their workloads or pods have changed.
 	Fleets *mailbox.Box[[]Wanted]
+	// Events on EnvoyFleets whose access log is refused.
+	Events events.EventRecorder
 	Now    func() time.Time
 	Log    *slog.Logger
 
@@ -46,8 +49,8 @@ type Task struct {
 }
 
 // New returns the task.
-func New(c client.Client, k *certs.Keeper, s Settings, fleets *mailbox.Box[[]Wanted], log *slog.Logger) *Task {
-	return &Task{Client: c, Keeper: k, Settings: s, Fleets: fleets, Now: time.Now, Log: log, ready: make(chan struct{})}
+func New(c client.Client, k *certs.Keeper, s Settings, fleets *mailbox.Box[[]Wanted], recorder events.EventRecorder, log *slog.Logger) *Task {
+	return &Task{Client: c, Keeper: k, Settings: s, Fleets: fleets, Events: recorder, Now: time.Now, Log: log, ready: make(chan struct{})}
 }
 
 // String names the task.

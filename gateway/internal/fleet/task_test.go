@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -31,14 +32,16 @@ const ns = "porchlight-system"
 
 type world struct {
 	*Task
-	t *testing.T
+	t      *testing.T
+	events *events.FakeRecorder
 }
 
 func newWorld(t *testing.T, objects ...client.Object) world {
 	c := fake.NewClientBuilder().WithScheme(manager.Scheme()).WithObjects(objects...).WithStatusSubresource(&v1beta1.EnvoyFleet{}).Build()
 	log := slog.New(slog.DiscardHandler)
 	keeper := &certs.Keeper{Client: c, Uncached: c, Namespace: ns, Overlap: certs.DefaultOverlap, Now: time.Now, Log: log}
-	return world{New(c, keeper, Settings{Image: "envoy:1", DrainImage: "porchlight:1", XDSPort: 18000}, mailbox.New[[]Wanted](), log), t}
+	recorder := events.NewFakeRecorder(8)
+	return world{New(c, keeper, Settings{Image: "envoy:1", DrainImage: "porchlight:1", XDSPort: 18000}, mailbox.New[[]Wanted](), recorder, log), t, recorder}
 }
 
 func (w world) keeps(fleets ...*Wanted) {
@@ -172,4 +175,51 @@ func TestRefusedWorkload(t *testing.T) {
 	if c := bad.Status.Conditions[0]; c.Reason != string(reason.EnvoysNotReady) || !strings.Contains(c.Message, `"bad" is invalid`) {
 		t.Errorf("condition %+v", c)
 	}
+}
+
+// An EnvoyFleet whose access log Envoy would refuse says so, whatever runs, with
+// an event when that changes; others are as they were.
+func TestRefusedAccessLog(t *testing.T) {
+	bad := &v1beta1.EnvoyFleet{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "bad"}}
+	good := &v1beta1.EnvoyFleet{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "good"}}
+	w := newWorld(t, bad, good)
+	one, other := wanted("bad"), wanted("good")
+	one.Fleet.Spec.Replicas, other.Fleet.Spec.Replicas = ptr(int32(0)), ptr(int32(0))
+	says := func(log *v1beta1.FleetAccessLog, want reason.Reason, event, message string) {
+		t.Helper()
+		if err := w.Client.Get(context.Background(), client.ObjectKeyFromObject(bad), bad); err != nil {
+			t.Fatal(err)
+		}
+		bad.Spec.AccessLog = log
+		if err := w.Client.Update(context.Background(), bad); err != nil {
+			t.Fatal(err)
+		}
+		w.keeps(one, other)
+		w.keeps(one, other)
+		for _, o := range []*v1beta1.EnvoyFleet{bad, good} {
+			if err := w.Client.Get(context.Background(), client.ObjectKeyFromObject(o), o); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if c := bad.Status.Conditions[0]; c.Reason != string(want) || (c.Status == metav1.ConditionTrue) != (want == reason.Ready) || !strings.HasSuffix(c.Message, message) {
+			t.Errorf("condition %+v, want %s, %q", c, want, message)
+		}
+		if c := good.Status.Conditions[0]; c.Reason != string(reason.Ready) {
+			t.Errorf("the condition of the other one is %+v", c)
+		}
+		var got []string
+		for len(w.events.Events) > 0 {
+			got = append(got, <-w.events.Events)
+		}
+		if event == "" && len(got) > 0 || event != "" && (len(got) != 1 || !strings.HasPrefix(got[0], event)) {
+			t.Errorf("events %q, want %q", got, event)
+		}
+	}
+	says(nil, reason.Ready, "", "Envoys are ready.")
+	says(&v1beta1.FleetAccessLog{Text: "%NO_SUCH%"}, reason.AccessLogRefused, "Warning AccessLogRefused The access log", `"%NO_SUCH%": Envoy has no such command operator`)
+	says(&v1beta1.FleetAccessLog{Text: "%REQ%"}, reason.AccessLogRefused, "Warning AccessLogRefused The access log", "REQ needs an argument")
+	one.Fleet.Spec.Replicas = ptr(int32(1))
+	says(&v1beta1.FleetAccessLog{Text: "%REQ%"}, reason.EnvoysNotReady, "", "REQ needs an argument")
+	one.Fleet.Spec.Replicas = ptr(int32(0))
+	says(&v1beta1.FleetAccessLog{Text: "%REQ(x)%"}, reason.Ready, "Normal Ready", "Envoys are ready.")
 }
