@@ -271,13 +271,24 @@ type FleetService struct {
 	// Annotations put on the Services.
 	//
 	// +optional
+	// +kubebuilder:validation:MaxProperties=64
+	// +kubebuilder:validation:XValidation:rule="self.all(k, k.matches('^([A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?([.][A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?)*/)?[A-Za-z0-9]([-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?$') && k.indexOf('/') <= 253)",message="the key of an annotation must be a name of at most 63 letters, digits, '-', '_' and '.', with a DNS subdomain and '/' before it or not"
+	// +kubebuilder:validation:XValidation:rule="self.map(k, size(k) + size(self[k])).sum() <= 65536",message="the annotations must have at most 65536 characters in all"
 	Annotations map[string]string `json:"annotations,omitempty"`
 
 	// Labels put on the Services.
 	//
 	// +optional
-	Labels map[string]string `json:"labels,omitempty"`
+	// +kubebuilder:validation:MaxProperties=64
+	// +kubebuilder:validation:XValidation:rule="self.all(k, k.matches('^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?$') && k.indexOf('/') <= 253)",message="the key of a label must be a name of at most 63 letters, digits, '-', '_' and '.', with a DNS subdomain in lower case and '/' before it or not"
+	Labels map[string]LabelValue `json:"labels,omitempty"`
 }
+
+// LabelValue is the value of a label of Kubernetes.
+//
+// +kubebuilder:validation:MaxLength=63
+// +kubebuilder:validation:Pattern=`^(([A-Za-z0-9][-_.A-Za-z0-9]*)?[A-Za-z0-9])?$`
+type LabelValue string
 
 // EnvoyFleetStatus is the state of a fleet.
 type EnvoyFleetStatus struct {

@@ -171,6 +171,29 @@ func TestMostCommunities(t *testing.T) {
 	}
 }
 
+// An EnvoyFleet of as many labels and annotations as the schema allows, with keys
+// as long as may be, costs the API server less than it will spend on one object;
+// annotations of more than they may have in all are refused.
+func TestMostServiceMetadata(t *testing.T) {
+	schemas := load(t)
+	prefix := strings.Repeat("abcdefghi.", 25) + "abc/"
+	fleet := func(size int) *unstructured.Unstructured {
+		labels, annotations := map[string]any{}, map[string]any{}
+		for i := range 64 {
+			key := fmt.Sprintf("%s%s%02d", prefix, strings.Repeat("n", 61), i)
+			labels[key] = strings.Repeat("v", 63)
+			annotations[key] = strings.Repeat("v", size-len(key))
+		}
+		return object("EnvoyFleet", "spec", map[string]any{"service": map[string]any{"labels": labels, "annotations": annotations}})
+	}
+	if errs := schemas.Create(fleet(1024)); len(errs) > 0 {
+		t.Error(errs.ToAggregate())
+	}
+	if errs := schemas.Create(fleet(1025)); len(errs) != 1 || !strings.Contains(errs.ToAggregate().Error(), "at most 65536 characters in all") {
+		t.Errorf("refused with %v", errs)
+	}
+}
+
 // The speakers count on these, and so do manifests that leave them out.
 func TestDefaults(t *testing.T) {
 	schemas := load(t)

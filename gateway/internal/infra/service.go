@@ -155,7 +155,9 @@ func service(w *Wanted, f *v1beta1.EnvoyFleet, ports []corev1.ServicePort) *core
 	if p := f.Spec.Service.ExternalTrafficPolicy; p != "" {
 		s.Spec.ExternalTrafficPolicy = p
 	}
-	maps.Copy(s.Labels, f.Spec.Service.Labels)
+	for k, v := range f.Spec.Service.Labels {
+		s.Labels[k] = string(v)
+	}
 	maps.Copy(s.Labels, w.Labels)
 	maps.Copy(s.Labels, serviceLabels(w))
 	maps.Copy(s.Annotations, f.Spec.Service.Annotations)

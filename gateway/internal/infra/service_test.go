@@ -74,7 +74,7 @@ func TestServiceIsOfTheGateway(t *testing.T) {
 	class := "example.com/other"
 	f.Spec.Service = v1beta1.FleetService{
 		ExternalTrafficPolicy: "Local", AddressPool: "public", LoadBalancerClass: &class,
-		Labels: map[string]string{"team": "fleet", "x": "y"}, Annotations: map[string]string{"note": "fleet", "v": "w"},
+		Labels: map[string]v1beta1.LabelValue{"team": "fleet", "x": "y"}, Annotations: map[string]string{"note": "fleet", "v": "w"},
 	}
 	s := service(wanted(), f, []corev1.ServicePort{servicePort(wanted().Ports[0], 20007)})
 	if !Ours(s, "web") || s.Labels["team"] != "a" || s.Labels["x"] != "y" || s.Annotations["note"] != "b" || s.Annotations["v"] != "w" {
