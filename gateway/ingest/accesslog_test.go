@@ -70,7 +70,7 @@ func TestRefusedLogFormatIsNamed(t *testing.T) {
 		log  v1beta1.FleetAccessLog
 		want string
 	}{
-		{v1beta1.FleetAccessLog{Text: "%PROTOCOL% %NO_SUCH(x)%"}, `spec.accessLog.text: "%NO_SUCH(x)%": Envoy has no such command operator`},
+		{v1beta1.FleetAccessLog{Text: "%PROTOCOL% %NO_SUCH(x)%"}, `spec.accessLog.text: "%NO_SUCH(x)%": there is no such command operator`},
 		{v1beta1.FleetAccessLog{Text: "100% %PROTOCOL%"}, `spec.accessLog.text: "% %PROTOCOL%" does not begin with a command operator, such as %PROTOCOL%; %% stands for a percent sign`},
 		{v1beta1.FleetAccessLog{Text: "%PROTOCOL(x)%"}, `spec.accessLog.text: "%PROTOCOL(x)%": PROTOCOL takes no argument`},
 		{v1beta1.FleetAccessLog{Text: "%GRPC_STATUS(x)%"}, `spec.accessLog.text: "%GRPC_STATUS(x)%": "x" is not one of CAMEL_STRING, SNAKE_STRING, NUMBER`},

@@ -142,7 +142,7 @@ func checkOperator(name, argument, length string) error {
 	o, known := operators[name]
 	switch _, err := strconv.ParseUint(length, 10, 64); {
 	case !known:
-		return errors.New("Envoy has no such command operator")
+		return errors.New("there is no such command operator")
 	case length != "" && err != nil:
 		return fmt.Errorf("%s is too large a length", length)
 	case length != "" && !o.length:

@@ -216,7 +216,7 @@ func TestRefusedAccessLog(t *testing.T) {
 		}
 	}
 	says(nil, reason.Ready, "", "Envoys are ready.")
-	says(&v1beta1.FleetAccessLog{Text: "%NO_SUCH%"}, reason.AccessLogRefused, "Warning AccessLogRefused The access log", `"%NO_SUCH%": Envoy has no such command operator`)
+	says(&v1beta1.FleetAccessLog{Text: "%NO_SUCH%"}, reason.AccessLogRefused, "Warning AccessLogRefused The access log", `"%NO_SUCH%": there is no such command operator`)
 	says(&v1beta1.FleetAccessLog{Text: "%REQ%"}, reason.AccessLogRefused, "Warning AccessLogRefused The access log", "REQ needs an argument")
 	one.Fleet.Spec.Replicas = ptr(int32(1))
 	says(&v1beta1.FleetAccessLog{Text: "%REQ%"}, reason.EnvoysNotReady, "", "REQ needs an argument")
