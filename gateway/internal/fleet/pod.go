@@ -62,7 +62,10 @@ func ServesUntil(p *corev1.Pod) time.Time {
 }
 
 // starting says that the Envoy serves and that the kubelet has not judged it
-// yet.
+// yet. The kubelet tells that the probe has succeeded before it tells what it
+// makes of that, a second before where it is busy. Whether the container is
+// ready it tells along with whether the pod is; and a container that has been
+// stays so in what is left of a node that is lost.
 func starting(p *corev1.Pod) bool {
 	if _, known := Serves(p); !known {
 		return false
@@ -72,7 +75,7 @@ func starting(p *corev1.Pod) bool {
 		return false
 	}
 	c := envoyStatus(p)
-	return c == nil || c.RestartCount == 0 && c.State.Terminated == nil && (c.Started == nil || !*c.Started)
+	return c == nil || c.RestartCount == 0 && c.State.Terminated == nil && !c.Ready
 }
 
 // Addresses returns the pod's addresses: those that the kubelet tells, or else

@@ -26,7 +26,7 @@ import (
 func envoy(ready bool, serves ...string) *corev1.Pod {
 	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{fleet.Label: "f"}, Annotations: map[string]string{}}}
 	started := true
-	p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "envoy", Started: &started}}
+	p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "envoy", Started: &started, Ready: true}}
 	if ready {
 		p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
 	}
