@@ -40,7 +40,7 @@ func ended(t *testing.T, c *cluster.Cluster, name string) {
 func TestNoRequestFailsWhileEnvoysLeave(t *testing.T) {
 	c := cluster.ForTest(t)
 	ns := c.Namespace(t)
-	c.Apply(t, ns, cluster.Fleet("changing", "{replicas: 3, drainTime: 10s}")+site("web", "changing", "{}"))
+	c.Apply(t, ns, cluster.Fleet("changing", "{replicas: 3, drainTime: 10s, "+answering+"}")+site("web", "changing", "{}"))
 	ready(t, c, "changing", 3)
 	url := served(t, c, ns, "web")
 
@@ -88,7 +88,7 @@ func TestNoRequestFailsWhileEnvoysLeave(t *testing.T) {
 func TestNoRequestFailsWhileLocalEnvoysLeave(t *testing.T) {
 	c := cluster.ForTest(t)
 	ns := c.Namespace(t)
-	c.Apply(t, ns, cluster.Fleet("local-changing", "{replicas: 2, drainTime: 5s, service: {externalTrafficPolicy: Local}}")+site("web", "local-changing", "{}"))
+	c.Apply(t, ns, cluster.Fleet("local-changing", "{replicas: 2, drainTime: 5s, service: {externalTrafficPolicy: Local}, "+answering+"}")+site("web", "local-changing", "{}"))
 	ready(t, c, "local-changing", 2)
 	url := served(t, c, ns, "web")
 	u, err := neturl.Parse(url)

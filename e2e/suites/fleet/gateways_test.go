@@ -143,7 +143,7 @@ func TestNoRequestFailsWithoutGateways(t *testing.T) {
 func TestAuthorityIsReplaced(t *testing.T) {
 	c := cluster.ForTest(t)
 	ns := c.Namespace(t)
-	c.Apply(t, ns, cluster.Fleet("rotating", "{replicas: 2, drainTime: 5s}")+site("web", "rotating", "{}"))
+	c.Apply(t, ns, cluster.Fleet("rotating", "{replicas: 2, drainTime: 5s, "+answering+"}")+site("web", "rotating", "{}"))
 	ready(t, c, "rotating", 2)
 	url := served(t, c, ns, "web")
 	connected(t, c, "rotating", 2)

@@ -25,6 +25,12 @@ const (
 	answered = 5 * time.Second
 )
 
+// answering is what an EnvoyFleet of a test says that wants each request to be
+// answered: processor time, as the default fleet asks for. An Envoy that asks
+// for none stands still for seconds when its node is busy, as it is when pods
+// start there.
+const answering = "resources: {requests: {cpu: 100m}}"
+
 // load is what a client of a Gateway saw.
 type load struct {
 	mu       sync.Mutex
