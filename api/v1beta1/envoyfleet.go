@@ -109,7 +109,8 @@ type EnvoyFleetSpec struct {
 	// +optional
 	Image string `json:"image,omitempty"`
 
-	// Resources of each Envoy.
+	// Resources of each Envoy. One that asks for no processor time
+	// (requests.cpu) may stand still for seconds while its node is busy.
 	//
 	// +optional
 	Resources corev1.ResourceRequirements `json:"resources,omitempty"`
