@@ -72,7 +72,7 @@ type host struct {
 	gone    bool // and was drained: the API lists no speaker on it
 	absent  int  // speakers that it misses
 	noProxy bool
-	behind  map[netip.Addr]bool // what its proxy does not know yet
+	behind  map[netip.Addr]bool     // what its proxy does not know yet
 	answers map[netip.Addr][]string // interfaces
 	stopped time.Duration           // its clock, while it was frozen
 }
