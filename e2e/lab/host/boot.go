@@ -129,18 +129,13 @@ func enterCgroups(s Spec) ([]hierarchy, error) {
 	if err := unix.Unshare(unix.CLONE_NEWCGROUP); err != nil {
 		return nil, fmt.Errorf("cgroup namespace: %w", err)
 	}
+	if err := joinCgroup(s.Cgroup, true); err != nil {
+		return nil, err
+	}
 	for _, h := range hs {
-		if !h.v2 {
-			continue
+		if h.v2 {
+			enableControllers(filepath.Join(h.mount, s.Cgroup))
 		}
-		dir := filepath.Join(h.mount, s.Cgroup)
-		if err := os.Mkdir(filepath.Join(dir, leaf), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-			return nil, fmt.Errorf("cgroups: %w", err)
-		}
-		if err := joinCgroup(s.Cgroup, true); err != nil {
-			return nil, err
-		}
-		enableControllers(dir)
 	}
 	return hs, nil
 }

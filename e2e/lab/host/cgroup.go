@@ -7,7 +7,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -63,7 +66,8 @@ func hierarchies() ([]hierarchy, error) {
 	return hs, nil
 }
 
-// makeCgroup creates path, such as porchlight-NAME/node1, in every hierarchy.
+// makeCgroup creates path, such as porchlight-NAME/node1, in every hierarchy,
+// and has it weigh what a machine does.
 func makeCgroup(path string) error {
 	hs, err := hierarchies()
 	if err != nil {
@@ -80,21 +84,55 @@ func makeCgroup(path string) error {
 			if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 				return fmt.Errorf("cgroups: %w", err)
 			}
-			for _, f := range []string{"cpuset.cpus", "cpuset.mems"} {
-				if !h.v2 {
-					inheritCPUSet(parent, dir, f)
-				}
+			if !h.v2 {
+				inheritCPUSets(parent, dir)
 			}
+		}
+		if err := weigh(h, dir); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// inheritCPUSet copies a value of version 1's cpuset controller, without which
-// no process may enter the group. Other controllers have no such file.
-func inheritCPUSet(parent, dir, file string) {
-	if b, err := os.ReadFile(filepath.Join(parent, file)); err == nil {
-		_ = os.WriteFile(filepath.Join(dir, file), b, 0o644)
+// weighing is held by who counts a lab's hosts: those start at the same time.
+var weighing sync.Mutex
+
+// weigh gives a host's group the weight of as many processes as there are
+// processors, and the lab's around it that of its hosts together. Left alone,
+// either weighs as much as one process of the machine: all pods of all nodes
+// then stand still for seconds while a build runs beside them.
+func weigh(h hierarchy, dir string) error {
+	file, one, most := "cpu.shares", 1024, 1<<18
+	if h.v2 {
+		file, one, most = "cpu.weight", 100, 10000
+	}
+	weighing.Lock()
+	defer weighing.Unlock()
+	lab := filepath.Dir(dir)
+	if _, err := os.Stat(filepath.Join(dir, file)); errors.Is(err, fs.ErrNotExist) {
+		return nil // of another controller, or one that the kernel refuses
+	}
+	hosts, err := filepath.Glob(filepath.Join(lab, "*", file))
+	if err != nil {
+		return fmt.Errorf("cgroups: %w", err)
+	}
+	for group, processes := range map[string]int{dir: runtime.NumCPU(), lab: len(hosts) * runtime.NumCPU()} {
+		weight := strconv.Itoa(min(processes*one, most))
+		if err := os.WriteFile(filepath.Join(group, file), []byte(weight), 0o644); err != nil {
+			return fmt.Errorf("cgroups: %w", err)
+		}
+	}
+	return nil
+}
+
+// inheritCPUSets copies the values of version 1's cpuset controller, without
+// which no process may enter the group. Other controllers have no such files.
+func inheritCPUSets(parent, dir string) {
+	for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
+		if b, err := os.ReadFile(filepath.Join(parent, file)); err == nil {
+			_ = os.WriteFile(filepath.Join(dir, file), b, 0o644)
+		}
 	}
 }
 
@@ -111,9 +149,24 @@ func enableControllers(dir string) {
 	}
 }
 
-// leaf is the group of a version 2 host's own processes: a group that has
-// children with controllers holds none itself.
+// leaf is the group of a host's own processes, beside those of its containers.
+// In version 2 a group that has children with controllers holds none itself. In
+// version 1 it could, and each thread of the host would weigh as much as all
+// containers together, which then wait for seconds while the kubelet and
+// containerd are busy; on a real node they weigh at least as much as the system.
 const leaf = "init"
+
+// makeLeaf makes the leaf of the group dir.
+func makeLeaf(h hierarchy, dir string) error {
+	child := filepath.Join(dir, leaf)
+	if err := os.Mkdir(child, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("cgroups: %w", err)
+	}
+	if !h.v2 {
+		inheritCPUSets(dir, child)
+	}
+	return nil
+}
 
 // joinCgroup moves the calling process into path in every hierarchy.
 func joinCgroup(path string, toLeaf bool) error {
@@ -123,7 +176,10 @@ func joinCgroup(path string, toLeaf bool) error {
 	}
 	for _, h := range hs {
 		dir := filepath.Join(h.mount, path)
-		if h.v2 && toLeaf {
+		if toLeaf {
+			if err := makeLeaf(h, dir); err != nil {
+				return err
+			}
 			dir = filepath.Join(dir, leaf)
 		}
 		if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte("0"), 0o644); err != nil {
