@@ -251,7 +251,7 @@ func TestRefusedAccessLog(t *testing.T) {
 	says(metav1.ConditionFalse, "AccessLogRefused")
 	late := strings.Replace(gateway("late", ""), "gatewayClassName: porchlight", "gatewayClassName: logging", 1)
 	c.Apply(t, ns, late+route("late", "late", "  - {backendRefs: [{name: web, port: 80}]}\n"))
-	c.Want(t, 200, cluster.Request{URL: "http://" + programmed(t, c, ns, "late") + "/late"})
+	c.Want(t, 200, cluster.Request{URL: "http://" + c.Programmed(t, ns, "late") + "/late"})
 	c.Apply(t, ns, route("logged", "logged", "  - {matches: [{path: {type: Exact, value: /later}}], backendRefs: [{name: web, port: 80}]}\n"))
 	c.Want(t, 404, cluster.Request{URL: base + "/first"})
 	c.Want(t, 200, cluster.Request{URL: base + "/later"})
