@@ -6,8 +6,6 @@ import (
 	"maps"
 	"slices"
 
-	"k8s.io/apimachinery/pkg/types"
-
 	"github.com/porchlight-lb/porchlight/api/v1beta1"
 	"github.com/porchlight-lb/porchlight/gateway/ir"
 )
@@ -59,44 +57,23 @@ func CheckAccessLog(l *v1beta1.FleetAccessLog) error {
 	return nil
 }
 
-// logFormat is the form of the lines of an access log, as in ir.AccessLog.
-type logFormat struct {
-	text string
-	json map[string]string
-}
-
-// setLogFormat takes the format of an EnvoyFleet that is new or has changed, and
-// keeps the one before where Envoy would refuse it.
-func (x *index) setLogFormat(n types.NamespacedName, f *v1beta1.EnvoyFleet, there bool) {
-	l := f.Spec.AccessLog
-	if !there || l == nil {
-		delete(x.logFormats, n)
-		return
-	}
-	format := logFormat{text: l.Text}
-	if l.Format == v1beta1.AccessLogJSON {
-		format = logFormat{json: maps.Clone(l.JSON)}
-		if len(format.json) == 0 {
-			format.json = maps.Clone(usualFields)
-		}
-	}
-	if CheckAccessLog(l) != nil {
-		if _, kept := x.logFormats[n]; kept {
-			return
-		}
-		if format.text = ""; l.Format == v1beta1.AccessLogJSON {
-			format.json = maps.Clone(usualFields)
-		}
-	}
-	x.logFormats[n] = format
-}
-
-// accessLog is what the EnvoyFleet of this name wants written; nil: nothing.
-func (x *index) accessLog(n types.NamespacedName) *ir.AccessLog {
-	f := x.fleet(n)
+// accessLog is what an EnvoyFleet wants written; nil: nothing. One with a format
+// that Envoy would refuse has the usual one.
+func accessLog(f *v1beta1.EnvoyFleet) *ir.AccessLog {
 	if f == nil || f.Spec.AccessLog == nil {
 		return nil
 	}
-	format := x.logFormats[n]
-	return &ir.AccessLog{Path: cmp.Or(f.Spec.AccessLog.Path, stdout), Text: format.text, JSON: format.json}
+	l := f.Spec.AccessLog
+	out := &ir.AccessLog{Path: cmp.Or(l.Path, stdout)}
+	refused := CheckAccessLog(l) != nil
+	switch {
+	case l.Format != v1beta1.AccessLogJSON && !refused:
+		out.Text = l.Text
+	case l.Format != v1beta1.AccessLogJSON:
+	case refused || len(l.JSON) == 0:
+		out.JSON = maps.Clone(usualFields)
+	default:
+		out.JSON = maps.Clone(l.JSON)
+	}
+	return out
 }

@@ -1,66 +1,39 @@
 package ingest
 
 import (
+	"reflect"
 	"testing"
-
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/porchlight-lb/porchlight/api/v1beta1"
 	"github.com/porchlight-lb/porchlight/gateway/ir"
 )
 
-// An access log that Envoy would refuse is written in the format before it, or
-// else in the usual one; where it goes is as it says.
-func TestRefusedLogFormatKeepsTheOneBefore(t *testing.T) {
-	n := types.NamespacedName{Namespace: "porchlight-system", Name: "edge"}
-	text := func(format string) *v1beta1.FleetAccessLog {
-		return &v1beta1.FleetAccessLog{Format: v1beta1.AccessLogText, Text: format, Path: "/dev/stdout"}
-	}
-	json := func(path, value string) *v1beta1.FleetAccessLog {
-		return &v1beta1.FleetAccessLog{Format: v1beta1.AccessLogJSON, JSON: map[string]string{"fine": "%PROTOCOL%", "value": value}, Path: path}
-	}
+// An access log that Envoy would refuse is written in the usual format, text or
+// JSON as asked for; where it goes is as it says.
+func TestRefusedLogFormat(t *testing.T) {
 	const bad = "%NO_SUCH%"
-	tr := NewTranslator(n.Namespace, "")
-	for i, step := range []struct {
-		log    *v1beta1.FleetAccessLog
-		text   string
-		fields int
-		path   string
-	}{
-		{text(bad), "", 0, "/dev/stdout"},
-		{json("/dev/stderr", bad), "", 0, "/dev/stderr"},
-		{nil, "", 0, ""},
-		{json("/dev/stderr", bad), "", len(usualFields), "/dev/stderr"},
-		{nil, "", 0, ""},
-		{text("a %PROTOCOL%"), "a %PROTOCOL%", 0, "/dev/stdout"},
-		{text(bad), "a %PROTOCOL%", 0, "/dev/stdout"},
-		{json("/dev/stderr", bad), "a %PROTOCOL%", 0, "/dev/stderr"},
-		{json("", "%DURATION%"), "", 2, "/dev/stdout"},
-		{text(bad), "", 2, "/dev/stdout"},
-		{text(""), "", 0, "/dev/stdout"},
-		{&v1beta1.FleetAccessLog{Format: v1beta1.AccessLogJSON}, "", len(usualFields), "/dev/stdout"},
-	} {
-		f := &v1beta1.EnvoyFleet{ObjectMeta: metav1.ObjectMeta{Namespace: n.Namespace, Name: n.Name}}
-		f.Spec.AccessLog = step.log
-		tr.Set(f)
-		got := tr.x.accessLog(n)
-		if step.log == nil {
-			if got != nil {
-				t.Errorf("step %d: the log is %+v, want none", i, got)
-			}
-			continue
-		}
-		if got == nil {
-			got = &ir.AccessLog{}
-		}
-		if got.Text != step.text || len(got.JSON) != step.fields || got.Path != step.path {
-			t.Errorf("step %d: the log is %+v, want text %q, %d fields, path %s", i, got, step.text, step.fields, step.path)
-		}
+	text := func(format string) *v1beta1.FleetAccessLog {
+		return &v1beta1.FleetAccessLog{Format: v1beta1.AccessLogText, Text: format, Path: "/dev/stderr"}
 	}
-	tr.Delete(&v1beta1.EnvoyFleet{ObjectMeta: metav1.ObjectMeta{Namespace: n.Namespace, Name: n.Name}})
-	if len(tr.x.logFormats) != 0 {
-		t.Errorf("of an EnvoyFleet that is no more there is %v", tr.x.logFormats)
+	json := func(fields map[string]string) *v1beta1.FleetAccessLog {
+		return &v1beta1.FleetAccessLog{Format: v1beta1.AccessLogJSON, JSON: fields}
+	}
+	mixed := map[string]string{"fine": "%PROTOCOL%", "value": bad}
+	for _, c := range []struct {
+		log  *v1beta1.FleetAccessLog
+		want *ir.AccessLog
+	}{
+		{nil, nil},
+		{text("a %PROTOCOL%"), &ir.AccessLog{Text: "a %PROTOCOL%", Path: "/dev/stderr"}},
+		{text(bad), &ir.AccessLog{Path: "/dev/stderr"}},
+		{json(map[string]string{"fine": "%PROTOCOL%"}), &ir.AccessLog{JSON: map[string]string{"fine": "%PROTOCOL%"}, Path: stdout}},
+		{json(mixed), &ir.AccessLog{JSON: usualFields, Path: stdout}},
+		{json(nil), &ir.AccessLog{JSON: usualFields, Path: stdout}},
+	} {
+		f := &v1beta1.EnvoyFleet{Spec: v1beta1.EnvoyFleetSpec{AccessLog: c.log}}
+		if got := accessLog(f); !reflect.DeepEqual(got, c.want) {
+			t.Errorf("for %+v the log is %+v, want %+v", c.log, got, c.want)
+		}
 	}
 }
 

@@ -62,7 +62,7 @@ func newGateway(x *index, c *class, obj *gwv1.Gateway, sets []*gwv1.ListenerSet)
 	if g.addresses, g.accepted = g.accept(); !valid.ok && c.accepted.ok {
 		g.addresses, g.accepted = nil, valid
 	}
-	g.fleet, g.log = g.fleetName(x), x.accessLog(g.parameters)
+	g.fleet, g.log = g.fleetName(x), accessLog(x.fleet(g.parameters))
 	g.makePorts()
 	g.certified = yes(gwv1.GatewayReasonResolvedRefs, "All references are resolved.")
 	if t := obj.Spec.TLS; t != nil && t.Backend != nil && t.Backend.ClientCertificateRef != nil {

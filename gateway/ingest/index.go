@@ -16,9 +16,6 @@ type index struct {
 	namespace  string
 	controller gwv1.GatewayController
 	fleets     map[types.NamespacedName]*v1beta1.EnvoyFleet
-	// logFormats are those that Envoy takes, of the EnvoyFleets that have an
-	// access log.
-	logFormats map[types.NamespacedName]logFormat
 	services   map[types.NamespacedName]*corev1.Service
 	secrets    map[types.NamespacedName]*corev1.Secret
 	configMaps map[types.NamespacedName]*corev1.ConfigMap
@@ -42,7 +39,6 @@ func newIndex(namespace string, controller gwv1.GatewayController) *index {
 		namespace:     namespace,
 		controller:    controller,
 		fleets:        map[types.NamespacedName]*v1beta1.EnvoyFleet{},
-		logFormats:    map[types.NamespacedName]logFormat{},
 		services:      map[types.NamespacedName]*corev1.Service{},
 		secrets:       map[types.NamespacedName]*corev1.Secret{},
 		configMaps:    map[types.NamespacedName]*corev1.ConfigMap{},

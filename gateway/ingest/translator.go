@@ -24,9 +24,7 @@ import (
 // regard to its routes, and from those two follow virtual hosts, the smallest
 // unit of routing. What a unit asks about is noted, and makes it dirty when it
 // changes. Translate is the same from nothing: whatever the order of changes,
-// All returns what Translate returns for the objects that are there. There is
-// one exception: an EnvoyFleet whose access log has a format that Envoy refuses
-// has the one that it had before, as long as this Translator knows one.
+// All returns what Translate returns for the objects that are there.
 //
 // It is not safe for concurrent use, and does not change the objects.
 type Translator struct {
@@ -168,7 +166,6 @@ func (t *Translator) change(object metav1.Object, there bool) {
 	switch o := object.(type) {
 	case *v1beta1.EnvoyFleet:
 		put(t.x.fleets, n, o, there)
-		t.x.setLogFormat(n, o, there)
 		t.dirty.classes = true
 		t.changed(source{aFleet, n})
 	case *gwv1.GatewayClass:

@@ -100,7 +100,7 @@ const (
 const (
 	EnvoysNotReady Reason = "EnvoysNotReady"
 	// AccessLogRefused: Envoy would refuse the format of the access log, and
-	// every listener with it. The one before it, or the usual one, is written.
+	// every listener with it. The usual one is written.
 	AccessLogRefused     Reason = "AccessLogRefused"
 	ConfigurationRefused Reason = "ConfigurationRefused"
 )

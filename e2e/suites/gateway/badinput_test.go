@@ -225,7 +225,7 @@ func eventOn(t *testing.T, c *cluster.Cluster, kind, ns, name, reason string) {
 
 // An access log that Envoy would not understand is said on the EnvoyFleet that
 // asks for it, with an event. Listeners that come later are served all the same,
-// and what was logged is logged on.
+// and what is asked is logged in Envoy's own format.
 func TestRefusedAccessLog(t *testing.T) {
 	c := cluster.ForTest(t)
 	ns := c.Namespace(t)
@@ -261,12 +261,12 @@ func TestRefusedAccessLog(t *testing.T) {
 	c.Apply(t, ns, logging("now asked for %REQ(:PATH)%"))
 	says(metav1.ConditionTrue, "Ready")
 	// Envoy writes its lines out every ten seconds.
-	cluster.Eventually(t, "requests are logged, as it was said before and anew", func(ctx context.Context) error {
+	cluster.Eventually(t, "requests are logged, in the format that holds", func(ctx context.Context) error {
 		if _, err := c.Send(ctx, cluster.Request{URL: base + "/anew"}); err != nil {
 			return err
 		}
 		out, err := c.Kubectl("logs", "-n", cluster.System, "-l", "porchlight.dev/fleet=logging", "-c", "envoy", "--tail=-1")
-		for _, line := range []string{"\nasked for /first\n", "\nasked for /late\n", "\nasked for /later\n", "\nnow asked for /anew\n"} {
+		for _, line := range []string{"\nasked for /first\n", `"GET /late HTTP/1.1" 200`, `"GET /later HTTP/1.1" 200`, "\nnow asked for /anew\n"} {
 			if err == nil && !strings.Contains("\n"+out, line) {
 				err = fmt.Errorf("%q is not in the log:\n%s", line, out)
 			}
