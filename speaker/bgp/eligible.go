@@ -55,6 +55,8 @@ func (p *Planner) reason(a *Address, node string) reason.Reason {
 		return r
 	case a.Local != nil && !a.Local[node]:
 		return reason.NoLocalEndpoint
+	case node == p.node && a.Behind:
+		return reason.ProxyBehind
 	case r != "":
 		return r
 	case node == p.node && p.proxyDown:
@@ -120,6 +122,8 @@ func (p *Planner) Explain(ip netip.Addr) (Verdict, bool) {
 		v.Reason = reason.AllNodesExcluded
 	case len(reasons) == 1 && reasons[reason.NoLocalEndpoint]:
 		v.Reason = reason.NoLocalEndpoint
+	case len(reasons) == 1 && reasons[reason.ProxyBehind]:
+		v.Reason = reason.ProxyBehind
 	default:
 		v.Reason = reason.NoEligibleNode
 	}

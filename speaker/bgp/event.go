@@ -113,6 +113,9 @@ type Address struct {
 	Local map[string]bool
 	// NoEndpoints says that there is nobody to serve it, on any node.
 	NoEndpoints bool
+	// Behind says that the address is new, and that this node's service proxy does
+	// not know it yet.
+	Behind bool
 }
 
 // Advertisement is a BGPAdvertisement with its selectors resolved.

@@ -97,7 +97,10 @@ func genEvent(t *rapid.T) (key string, ev Event, gone bool) {
 		return "proxy", SetProxy{!gone}, gone
 	}
 	ip := netip.MustParseAddr(pick("192.0.2.1", "192.0.2.2", "192.0.2.5", "192.0.2.130", "2001:db8::1", "2001:db8::2"))
-	a := Address{IP: ip, Advertisements: some("x", "y", "z"), NoEndpoints: rapid.IntRange(0, 5).Draw(t, "no endpoints") == 0}
+	a := Address{
+		IP: ip, Advertisements: some("x", "y", "z"), NoEndpoints: rapid.IntRange(0, 5).Draw(t, "no endpoints") == 0,
+		Behind: rapid.IntRange(0, 3).Draw(t, "behind") == 0,
+	}
 	if rapid.IntRange(0, 2).Draw(t, "local") == 0 {
 		a.Local = map[string]bool{}
 		for _, n := range some("n1", "n2", "n3") {

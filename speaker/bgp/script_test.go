@@ -21,7 +21,7 @@ import (
 //	    [communities=A,B] [refused=REASON]
 //	communities NAME [ALIAS=VALUE...] | delete-communities NAME
 //	profile NAME | delete-profile NAME | secret NAME [invalid] | delete-secret NAME
-//	address IP [ADVERTISEMENT...] [local=A,B] [no-endpoints]
+//	address IP [ADVERTISEMENT...] [local=A,B] [no-endpoints] [behind]
 //	delete-peer NAME | delete-advertise NAME | delete IP
 //	session NODE PEER up|down [ERROR...]|REASON
 //	drain | withdraw
@@ -144,6 +144,8 @@ func parse(t *testing.T, command string, args []string) Event {
 				a.Local = set(nodes)
 			} else if arg == "no-endpoints" {
 				a.NoEndpoints = true
+			} else if arg == "behind" {
+				a.Behind = true
 			} else {
 				a.Advertisements = append(a.Advertisements, arg)
 			}

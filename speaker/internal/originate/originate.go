@@ -35,8 +35,8 @@ type Originator struct {
 	posted map[string]bgp.Event
 }
 
-// New returns an Originator that posts events for the plan, but of addresses that
-// are held back.
+// New returns an Originator that posts events for the plan. Addresses that are held
+// back are those for which the node is behind.
 func New(post func(bgp.Event), held func(netip.Addr) bool) *Originator {
 	return &Originator{post: post, held: held, addresses: map[netip.Addr]bgp.Address{}, posted: map[string]bgp.Event{}}
 }
@@ -163,7 +163,7 @@ func gone(ev bgp.Event) bgp.Event {
 // update posts what is wanted of an address, if that changed.
 func (o *Originator) update(state *watch.State, ip netip.Addr) {
 	old, was := o.addresses[ip]
-	if len(state.Users(ip)) == 0 || o.held(ip) {
+	if len(state.Users(ip)) == 0 {
 		if was {
 			delete(o.addresses, ip)
 			o.post(bgp.DeleteAddress{IP: ip})
@@ -182,7 +182,7 @@ func (o *Originator) update(state *watch.State, ip netip.Addr) {
 // their advertisements; some endpoint of any; on the node, of each that wants
 // them there.
 func (o *Originator) address(state *watch.State, ip netip.Addr) bgp.Address {
-	out := bgp.Address{IP: ip}
+	out := bgp.Address{IP: ip, Behind: o.held(ip)}
 	out.NoEndpoints, out.Local = state.Served(ip)
 	for _, adv := range o.advertisements {
 		for _, user := range state.Users(ip) {

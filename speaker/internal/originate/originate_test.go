@@ -184,7 +184,8 @@ func TestHeldBack(t *testing.T) {
 	f := newFixture()
 	ip := netip.MustParseAddr("192.0.2.1")
 	f.held[ip] = true
-	want(t, f.put(service("a", nil)))
+	want(t, f.put(service("a", nil)), bgp.SetAddress{Address: bgp.Address{IP: ip, NoEndpoints: true, Behind: true}})
+	f.said = nil
 	delete(f.held, ip)
 	f.Touch([]netip.Addr{ip})
 	want(t, f.said, bgp.SetAddress{Address: bgp.Address{IP: ip, NoEndpoints: true}})
