@@ -13,14 +13,18 @@ const (
 	changesMade = 60
 	// between is the time from a change that is served to the next.
 	between = 50 * time.Millisecond
-	// versionHeader tells which version of a route has answered.
+	// versionHeader tells which version of a route has answered: no two have the
+	// same, also where the route is changed again at another number of routes.
 	versionHeader = "X-Version"
 )
+
+// version is the i-th of a route at n routes.
+func version(n, i int) string { return fmt.Sprintf("%d at %d", i, n) }
 
 // changes changes a route's port, its Service and a filter under traffic, and
 // measures from each apply to the first answer of the changed route.
 func (p *probed) changes(ctx context.Context, n int) ([]row, error) {
-	put := func(service string, port, version int) error {
+	put := func(service string, port int, version string) error {
 		return p.put(ctx, fmt.Sprintf(`
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
@@ -29,11 +33,11 @@ spec:
   parentRefs: [{name: probed}]
   hostnames: [changed.example]
   rules:
-  - filters: [{type: ResponseHeaderModifier, responseHeaderModifier: {set: [{name: %s, value: "%d"}]}}]
+  - filters: [{type: ResponseHeaderModifier, responseHeaderModifier: {set: [{name: %s, value: %q}]}}]
     backendRefs: [{name: %s, port: %d}]
 `, versionHeader, version, service, port))
 	}
-	if err := put("echo", 80, 0); err != nil {
+	if err := put("echo", 80, version(n, 0)); err != nil {
 		return nil, err
 	}
 	if _, _, err := p.firstOK(ctx, "changed.example"); err != nil {
@@ -51,10 +55,10 @@ spec:
 			service = map[string]string{"echo": "other", "other": "echo"}[service]
 		}
 		began := time.Now()
-		if err := put(service, port, i); err != nil {
+		if err := put(service, port, version(n, i)); err != nil {
 			return nil, err
 		}
-		at, err := t.await(ctx, fmt.Sprint(i))
+		at, err := t.await(ctx, version(n, i))
 		if err != nil {
 			return nil, err
 		}
@@ -75,7 +79,7 @@ spec:
 func (p *probed) ruleBefore(ctx context.Context, n int) (row, error) {
 	const before = `
   - {matches: [{path: {value: /before}}], backendRefs: [{name: other, port: 81}]}`
-	put := func(rule string, version int) error {
+	put := func(rule, version string) error {
 		return p.put(ctx, fmt.Sprintf(`
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
@@ -84,11 +88,11 @@ spec:
   parentRefs: [{name: probed}]
   hostnames: [ruled.example]
   rules:%s
-  - filters: [{type: ResponseHeaderModifier, responseHeaderModifier: {set: [{name: %s, value: "%d"}]}}]
+  - filters: [{type: ResponseHeaderModifier, responseHeaderModifier: {set: [{name: %s, value: %q}]}}]
     backendRefs: [{name: echo, port: 80}]
 `, rule, versionHeader, version))
 	}
-	if err := put("", 0); err != nil {
+	if err := put("", version(n, 0)); err != nil {
 		return row{}, err
 	}
 	if _, _, err := p.firstOK(ctx, "ruled.example"); err != nil {
@@ -101,10 +105,10 @@ spec:
 		if i%2 == 1 {
 			rule = before
 		}
-		if err := put(rule, i); err != nil {
+		if err := put(rule, version(n, i)); err != nil {
 			return row{}, err
 		}
-		if _, err := t.await(ctx, fmt.Sprint(i)); err != nil {
+		if _, err := t.await(ctx, version(n, i)); err != nil {
 			return row{}, err
 		}
 		if err := pause(ctx, between); err != nil {
