@@ -57,7 +57,9 @@ var witness = netip.MustParseAddrPort("10.96.0.1:443")
 
 func vip(i int) netip.Addr { return netip.AddrFrom4([4]byte{192, 0, byte(i >> 8), byte(i)}) }
 
-func (n *node) service(i int, ports ...corev1.ServicePort) {
+func (n *node) service(i int, ports ...corev1.ServicePort) { n.Put(service(i, ports...)) }
+
+func service(i int, ports ...corev1.ServicePort) *corev1.Service {
 	if ports == nil {
 		ports = []corev1.ServicePort{{Port: 80}}
 	}
@@ -66,7 +68,7 @@ func (n *node) service(i int, ports ...corev1.ServicePort) {
 		Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer, Ports: ports},
 	}
 	s.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: vip(i).String()}}
-	n.Put(s)
+	return s
 }
 
 func TestGate(t *testing.T) {
@@ -104,9 +106,12 @@ func TestGate(t *testing.T) {
 			n.knows[vip(1)] = Unknown
 			n.service(1)
 			n.service(2, corev1.ServicePort{Port: 80, Protocol: corev1.ProtocolSCTP})
+			other := service(3)
+			other.Labels = map[string]string{"service.kubernetes.io/service-proxy-name": "mine"}
+			n.Put(other)
 			n.start(t)
 			synctest.Wait()
-			if n.gate.Held(vip(1)) || n.gate.Held(vip(2)) {
+			if n.gate.Held(vip(1)) || n.gate.Held(vip(2)) || n.gate.Held(vip(3)) {
 				t.Error("they wait")
 			}
 		}},

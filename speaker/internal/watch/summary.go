@@ -28,7 +28,8 @@ type Service struct {
 	Pools  []string
 	Labels Labels
 	// Port is one of its ports, by which the service proxy can be asked about its
-	// addresses; of number 0 where it has none of TCP or UDP.
+	// addresses; of number 0 where it has none of TCP or UDP, or names a proxy of
+	// its own.
 	Port Port
 	// Local: only nodes with an endpoint take traffic (externalTrafficPolicy).
 	Local bool
@@ -42,8 +43,15 @@ type Port struct {
 	UDP    bool
 }
 
-func newPort(ports []corev1.ServicePort) Port {
-	for _, p := range ports {
+// otherProxy is the label of a Service that the cluster's service proxy leaves to
+// another (KEP-2447).
+const otherProxy = "service.kubernetes.io/service-proxy-name"
+
+func newPort(o *corev1.Service) Port {
+	if _, other := o.Labels[otherProxy]; other {
+		return Port{}
+	}
+	for _, p := range o.Spec.Ports {
 		if p.Protocol != corev1.ProtocolSCTP {
 			return Port{uint16(p.Port), p.Protocol == corev1.ProtocolUDP}
 		}
@@ -78,7 +86,7 @@ func newService(o *corev1.Service, class names.Class) (*Service, bool) {
 		return nil, false
 	}
 	s := &Service{
-		UID: o.UID, Addresses: ips, Labels: NewLabels(o.Labels), Port: newPort(o.Spec.Ports),
+		UID: o.UID, Addresses: ips, Labels: NewLabels(o.Labels), Port: newPort(o),
 		Local: o.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal,
 	}
 	for p := range strings.SplitSeq(o.Annotations[names.Prefix+names.AllocatedFromPool], ",") {
