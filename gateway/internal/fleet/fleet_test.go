@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -109,7 +110,6 @@ func TestPodIsAsTheFleetSays(t *testing.T) {
 	f.Tolerations = []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
 	f.Affinity = &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{}}
 	f.LogLevel = "debug"
-	f.AccessLog = &v1beta1.FleetAccessLog{Path: "/var/log/envoy/access.log"}
 	f.DrainTime = &metav1.Duration{Duration: 90 * time.Second}
 	pod := render(t, w, 0).deployment.Spec.Template.Spec
 	envoy, drain := pod.Containers[0], pod.Containers[1]
@@ -130,6 +130,11 @@ func TestPodIsAsTheFleetSays(t *testing.T) {
 	}
 	if !slices.ContainsFunc(envoy.VolumeMounts, func(m corev1.VolumeMount) bool { return m.MountPath == "/var/log/envoy" && !m.ReadOnly }) {
 		t.Errorf("mounts %v: the access log's folder is not there", envoy.VolumeMounts)
+	}
+	before := render(t, w, 0).deployment.Spec.Template
+	f.AccessLog = &v1beta1.FleetAccessLog{Path: "/var/log/envoy/access.log"}
+	if after := render(t, w, 0).deployment.Spec.Template; !reflect.DeepEqual(before, after) {
+		t.Errorf("an access log replaces the pods: %+v, before %+v", after, before)
 	}
 }
 

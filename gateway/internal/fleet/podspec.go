@@ -25,7 +25,9 @@ const (
 	handOver = 5 * time.Second
 	// endTime is for what follows when it may end.
 	endTime = 10 * time.Second
-	// logDir is where access logs that are files may be.
+	// logDir is where access logs that are files may be. Every pod has it: Envoy
+	// refuses a listener whose log has no folder, and a fleet's pods are there
+	// before it gets such a log.
 	logDir = "/var/log/envoy"
 )
 
@@ -62,14 +64,11 @@ func podSpec(w *Wanted, s Settings, selector *metav1.LabelSelector) corev1.PodSp
 				SecretName:  certs.FleetSecret(w.Name.Name),
 				DefaultMode: ptr(int32(0o440)),
 			}}},
+			{Name: "logs", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}},
 		},
 	}
 	for _, name := range s.PullSecrets {
 		out.ImagePullSecrets = append(out.ImagePullSecrets, corev1.LocalObjectReference{Name: name})
-	}
-	if l := spec.AccessLog; l != nil && strings.HasPrefix(l.Path, logDir+"/") {
-		out.Volumes = append(out.Volumes, corev1.Volume{Name: "logs", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}})
-		out.Containers[0].VolumeMounts = append(out.Containers[0].VolumeMounts, corev1.VolumeMount{Name: "logs", MountPath: logDir})
 	}
 	return out
 }
@@ -121,6 +120,7 @@ func envoy(w *Wanted, s Settings) corev1.Container {
 		VolumeMounts: []corev1.VolumeMount{
 			{Name: "config", MountPath: configDir, ReadOnly: true},
 			{Name: "certificate", MountPath: certsDir, ReadOnly: true},
+			{Name: "logs", MountPath: logDir},
 		},
 	}
 }
