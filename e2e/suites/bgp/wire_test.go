@@ -4,6 +4,7 @@ package bgp
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -22,9 +23,11 @@ func TestChangesStayApart(t *testing.T) {
 	f := scenario(t)
 	f.peers(t)
 	f.Apply(t, cluster.System, advertisement("routed"))
+	var others []netip.Addr
 	for i := range 5 {
-		f.announced(t, f.namespace, dualStack.service(fmt.Sprintf("other%d", i)))
+		others = append(others, f.announced(t, f.namespace, dualStack.service(fmt.Sprintf("other%d", i)))...)
 	}
+	f.everywhere(t, others, f.names()...)
 	var captures []*probe.BGPCapture
 	for _, router := range routers {
 		seen, err := probe.StartBGPCapture(t.Context(), f.Lab, router)
