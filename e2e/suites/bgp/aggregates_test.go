@@ -5,6 +5,7 @@ package bgp
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -40,6 +41,12 @@ func TestAggregates(t *testing.T) {
 		t.Fatal(err)
 	}
 	second := f.announced(t, f.namespace, asks(dualStack.service("second"), "198.51.100.18", "2001:db8:51::18"))
+	var all []string
+	for _, router := range routers {
+		all = append(all, sessionTo(router, false), sessionTo(router, true))
+	}
+	slices.Sort(all)
+	f.bgpStatuses(t, f.namespace, "second", all, f.names()...)
 	for _, router := range routers {
 		f.through(t, router)
 		for _, ip := range append(first, second...) {
