@@ -141,7 +141,8 @@ endef
 
 .PHONY: conformance
 conformance: lab-up ## the Gateway API's conformance suite, with a shared fleet and with dedicated ones
-	@$(MAKE) e2e-conformance && $(MAKE) e2e-conformance-dedicated
+	@# The first report changes the tree, and is of the same version.
+	@$(MAKE) VERSION='$(VERSION)' e2e-conformance && $(MAKE) VERSION='$(VERSION)' e2e-conformance-dedicated
 
 .PHONY: e2e-conformance
 e2e-conformance:
