@@ -8,7 +8,14 @@ import (
 	"time"
 
 	"github.com/porchlight-lb/porchlight/e2e/cluster"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
+
+// atLeast so many routes are timed at each number of routes, as a percentile of
+// few is that of one or two.
+const atLeast = 500
 
 // base is a Gateway with a route to a backend, which is two Services with two
 // ports each.
@@ -69,6 +76,7 @@ type probed struct {
 	// client keeps its connection, as what asks all the time does: to make one
 	// for each request takes more of the processor than to answer it.
 	client *http.Client
+	named  int // routes so far: none has the name of another
 }
 
 // probes applies routes to a Gateway one by one. Once there are as many as
@@ -83,7 +91,7 @@ func probes(ctx context.Context, c *cluster.Cluster, set settings) (rows []row, 
 	if err != nil {
 		return nil, err
 	}
-	p := probed{c, ns.Name, "http://" + address + "/", &http.Client{
+	p := probed{Cluster: c, namespace: ns.Name, url: "http://" + address + "/", client: &http.Client{
 		Transport: &http.Transport{DialContext: c.Lab.Dialer("client"), MaxConnsPerHost: 1},
 	}}
 	defer p.client.CloseIdleConnections()
@@ -126,11 +134,21 @@ func probes(ctx context.Context, c *cluster.Cluster, set settings) (rows []row, 
 // routes applies routes one by one until there are n. It measures from the sending
 // of each apply to the first 200 through Envoy. Each route has two rules, one of
 // them to a Service that is not there; on the way, only 404 may be answered.
+//
+// Of few routes, one is all of the last percent: they are made several times, and
+// deleted in between.
 func (p *probed) routes(ctx context.Context, made, n int) ([]row, error) {
 	var took, accepted, after samples
 	var failures int
-	for ; made < n; made++ {
-		host := fmt.Sprintf("r%d.example", made)
+	var there []client.Object
+	for left := (n - made) * max(1, atLeast/(n-made)); left > 0; left-- {
+		if len(there) == n-made {
+			if err := p.without(ctx, there); err != nil {
+				return nil, err
+			}
+			there = nil
+		}
+		host := fmt.Sprintf("r%d.example", p.named)
 		objects, err := cluster.Decode(p.namespace, fmt.Sprintf(`
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
@@ -141,7 +159,7 @@ spec:
   rules:
   - {matches: [{path: {value: /absent}}], backendRefs: [{name: absent-%d, port: 80}]}
   - {backendRefs: [{name: echo, port: 80}]}
-`, made, host, made))
+`, p.named, host, p.named))
 		if err != nil {
 			return nil, err
 		}
@@ -152,8 +170,10 @@ spec:
 		applied := time.Now()
 		at, wrong, err := p.firstOK(ctx, host)
 		if err != nil {
-			return nil, fmt.Errorf("route %d: %w", made, err)
+			return nil, fmt.Errorf("route %d: %w", p.named, err)
 		}
+		p.named++
+		there = append(there, objects[0])
 		took = append(took, milliseconds(at.Sub(began)))
 		accepted = append(accepted, applied.Sub(began).Seconds())
 		after = append(after, milliseconds(at.Sub(applied)))
@@ -170,6 +190,23 @@ spec:
 	}
 	rows[0].Floor, rows[1].Floor = accepted, accepted
 	return rows, nil
+}
+
+// without deletes routes, and waits until that is done.
+func (p *probed) without(ctx context.Context, routes []client.Object) error {
+	for _, r := range routes {
+		if err := p.Delete(ctx, r); err != nil {
+			return fmt.Errorf("deleting a route: %w", err)
+		}
+	}
+	var left gatewayv1.HTTPRouteList
+	if err := p.List(ctx, &left, client.InNamespace(p.namespace)); err != nil {
+		return err
+	}
+	g := &gatewayv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: p.namespace, Name: "probed"}}
+	return p.Await(ctx, g, &gatewayv1.GatewayList{}, func() bool {
+		return len(g.Status.Listeners) == 1 && int(g.Status.Listeners[0].AttachedRoutes) == len(left.Items)
+	})
 }
 
 // firstOK asks until the answer is 200, and returns when it came and how many
