@@ -2,11 +2,9 @@ package kube
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 )
@@ -19,13 +17,7 @@ func Owners(ctx context.Context, log *slog.Logger, core rest.Interface, namespac
 		return nil, nil
 	}
 	var p corev1.Pod
-	err := Insist(ctx, log, fmt.Sprintf("reading pod %s/%s", namespace, pod), func() error {
-		err := core.Get().Namespace(namespace).Resource("pods").Name(pod).Do(ctx).Into(&p)
-		if apierrors.IsNotFound(err) {
-			return nil
-		}
-		return err
-	})
+	err := read(ctx, log, core, "pods", namespace, pod, &p)
 	var out []metav1.OwnerReference
 	for _, o := range p.OwnerReferences {
 		// What controls the pod does not control what the pod writes.

@@ -6,7 +6,6 @@ import (
 	"net/netip"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/rest"
 )
 
@@ -15,13 +14,7 @@ import (
 // It waits for an API server that is away.
 func APIService(ctx context.Context, log *slog.Logger, core rest.Interface) (netip.AddrPort, error) {
 	var s corev1.Service
-	err := Insist(ctx, log, "reading Service default/kubernetes", func() error {
-		err := core.Get().Namespace(corev1.NamespaceDefault).Resource("services").Name("kubernetes").Do(ctx).Into(&s)
-		if apierrors.IsNotFound(err) {
-			return nil
-		}
-		return err
-	})
+	err := read(ctx, log, core, "services", corev1.NamespaceDefault, "kubernetes", &s)
 	ip, invalid := netip.ParseAddr(s.Spec.ClusterIP)
 	if err != nil || invalid != nil || len(s.Spec.Ports) == 0 {
 		return netip.AddrPort{}, err

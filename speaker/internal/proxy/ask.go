@@ -102,7 +102,7 @@ var expiring = []bpf.Instruction{
 	bpf.LoadAbsolute{Off: 8, Size: 1},
 	bpf.Jump{Skip: 1},
 	bpf.LoadAbsolute{Off: 7, Size: 1},
-	bpf.JumpIf{Cond: bpf.JumpEqual, Val: 1, SkipFalse: 1},
+	bpf.JumpIf{Cond: bpf.JumpEqual, Val: timeToLive, SkipFalse: 1},
 	bpf.RetConstant{Val: 128},
 	bpf.RetConstant{Val: 0},
 }
